@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes, polygons and the similarity transform. Plain arithmetic on pixels; nothing here knows what a face is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Point = tuple[float, float]
+
+
+class Box(NamedTuple):
+    """An axis-aligned box in pixels: left, top, width, height. May reach beyond the picture."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+    @property
+    def centre(self) -> Point:
+        """Its middle, x and y in pixels."""
+        return self.x + self.w / 2, self.y + self.h / 2
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union, 0 (apart) to 1 (the same); 0 for empty boxes."""
+        width = min(self.x + self.w, other.x + other.w) - max(self.x, other.x)
+        height = min(self.y + self.h, other.y + other.h) - max(self.y, other.y)
+        if width <= 0 or height <= 0:
+            return 0.0
+        inter = width * height
+        return inter / (self.w * self.h + other.w * other.h - inter)
+
+
+def polygon_contains(polygon: Sequence[Point], point: Point) -> bool:
+    """Whether `point` lies inside `polygon` (even-odd rule; at least three corners; edges may go either way)."""
+    x, y = point
+    inside = False
+    x1, y1 = polygon[-1]
+    for x2, y2 in polygon:
+        if (y1 > y) != (y2 > y) and x < (x2 - x1) * (y - y1) / (y2 - y1) + x1:
+            inside = not inside
+        x1, y1 = x2, y2
+    return inside
+
+
+def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rotation, uniform scale and shift that map `source` closest to `target`, in the least-squares sense.
+
+    source, target: (N, 2), N >= 2, in the same order. Returns (2, 3): target ~ M[:, :2] @ p + M[:, 2].
+    Never mirrors. In two dimensions the Umeyama (1991) problem is linear: with the points as complex numbers,
+    the best factor is <source, target> / <source, source> after both are centred, and its angle and length are
+    rotation and scale. Raises ValueError where all source points coincide (no scale exists).
+    """
+    s = source[:, 0] + 1j * source[:, 1]
+    t = target[:, 0] + 1j * target[:, 1]
+    s_mean, t_mean = s.mean(), t.mean()
+    s_centred = s - s_mean
+    spread = float(np.vdot(s_centred, s_centred).real)
+    if not spread > 0.0:
+        raise ValueError("similarity_transform: all source points coincide")
+    factor = complex(np.vdot(s_centred, t - t_mean)) / spread
+    shift = complex(t_mean - factor * s_mean)
+    a, b = factor.real, factor.imag
+    return np.array([[a, -b, shift.real], [b, a, shift.imag]])
+
+
+def invert_affine(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of a (2, 3) affine map. Raises ValueError where it has none."""
+    linear, shift = matrix[:, :2], matrix[:, 2]
+    det = linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0]
+    if det == 0.0:
+        raise ValueError("invert_affine: the map is singular")
+    inverse = np.array([[linear[1, 1], -linear[0, 1]], [-linear[1, 0], linear[0, 0]]]) / det
+    return np.column_stack([inverse, -inverse @ shift])

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every option of `porter.yaml`, declared once: type, range, unit, default and doc.
+
+The loader (`config.py`), `config/porter.yaml`, `config/porter.schema.json` and `docs/config.md` all come from here.
+An option marked RESTART cannot change under a running service: a SIGHUP that changes one is refused whole.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+RESTART = "restart"
+
+
+def option(doc: str, *, unit: str = "", restart: bool = False, **limits: Any) -> Meta:
+    """An option's declaration: its doc sentence, unit and limits (ge, le, gt, lt, pattern, min_length ...)."""
+    return Meta(description=doc, extra={"unit": unit, RESTART: restart}, **limits)
+
+
+NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all sections: immutable, unknown keys refused. A section's docstring is its doc."""
+
+
+class DeviceOptions(Section, frozen=True):
+    """Which device this is and where it keeps its files."""
+
+    id: Annotated[str, option("Name of this device in MQTT topics.", pattern=NAME, restart=True)] = "porter-01"
+    state_dir: Annotated[str, option("Folder of the gallery and the outbox.", restart=True)] = "/var/lib/porter"
+    run_dir: Annotated[
+        str, option("Folder of the control socket and the state board; on tmpfs.", restart=True)
+    ] = "/run/porter"
+
+
+class CameraOptions(Section, frozen=True):
+    """Where frames come from. There is no network source: the process that sees has no network."""
+
+    name: Annotated[str, option("Name of this camera in MQTT topics.", pattern=NAME, restart=True)] = "cam0"
+    source: Annotated[
+        Literal["picamera2", "usb", "files"],
+        option(
+            "`picamera2` (CSI cameras), `usb` (a local V4L2 camera; needs the `video` extra) or `files` (a folder of "
+            "pictures, a GIF, a video file: a simulation, whose gallery no real camera will open).",
+            restart=True,
+        ),
+    ] = "picamera2"
+    path: Annotated[
+        str,
+        option("`files`: the folder or file. `usb`: the device, e.g. `/dev/video0`. `picamera2`: the camera's number."),
+    ] = "0"
+    width_px: Annotated[int, option("Width of the main stream.", unit="px", ge=320, le=4056)] = 1280
+    height_px: Annotated[int, option("Height of the main stream.", unit="px", ge=240, le=3040)] = 720
+    rate_hz: Annotated[
+        float, option("Frames a second; for `files`, 0 means as fast as they are processed.", unit="Hz", ge=0, le=120)
+    ] = 10.0
+    loop: Annotated[bool, option("`files`: begin again at the end.")] = True
+    stall_after_s: Annotated[
+        float, option("Without a frame for so long the camera is reset (closed and opened).", unit="s", ge=0.5, le=60)
+    ] = 3.0
+
+
+class ModelOptions(Section, frozen=True):
+    """Which models run; `porter models` lists them."""
+
+    folder: Annotated[str, option("Folder of the models; empty: the one that ships with Porter.")] = ""
+    detector: Annotated[str, option("Manifest name of the face detector.", pattern=NAME)] = "yunet-320x256"
+    embedder: Annotated[
+        str, option("Manifest name of the face embedder. Another one needs new enrolments.", pattern=NAME, restart=True)
+    ] = "sface"
+
+
+class InferenceOptions(Section, frozen=True):
+    """What the models run on."""
+
+    runtime: Annotated[
+        Literal["auto", "ai-edge-litert", "tflite-runtime"],
+        option("TFLite runtime; `auto` takes the one that is installed, LiteRT first."),
+    ] = "auto"
+    delegate: Annotated[
+        Literal["cpu", "edgetpu"], option("Where models run. Never silently something else: see `fallback`.")
+    ] = "cpu"
+    fallback: Annotated[
+        Literal["none", "cpu"],
+        option("When the Edge TPU cannot be used: `none` stops with an error, `cpu` goes on with an alert."),
+    ] = "none"
+    edgetpu_library: Annotated[str, option("The Edge TPU's delegate library.")] = "libedgetpu.so.1"
+    edgetpu_device: Annotated[
+        str, option("Which Edge TPU: empty (the first), `usb`, `pci`, `usb:0` ...", pattern=r"^((usb|pci)?(:\d+)?)$")
+    ] = ""
+    threads: Annotated[int, option("CPU threads a model may use.", ge=1, le=8)] = 2
+
+
+class MotionOptions(Section, frozen=True):
+    """The motion gate: nothing runs on a still picture."""
+
+    enabled: Annotated[bool, option("Whether still frames are skipped.")] = True
+    level: Annotated[
+        int, option("A pixel has changed when its luma differs by more than this.", unit="luma levels", ge=1, le=128)
+    ] = 12
+    area: Annotated[Fraction, option("Share of changed pixels that counts as motion.")] = 0.005
+    hold_s: Annotated[
+        float, option("How long the gate stays open after the last motion.", unit="s", ge=0, le=60)
+    ] = 2.0
+
+
+class DetectionOptions(Section, frozen=True):
+    """The face detector's decision."""
+
+    score_threshold: Annotated[float, option("Faces below this score are ignored.", ge=0.3, le=0.99)] = 0.6
+    nms_iou: Annotated[float, option("Overlap above which two boxes are one face.", ge=0.1, le=0.9)] = 0.3
+
+
+class ZoneOptions(Section, frozen=True):
+    """The presentation zone: a face outside it, too small or turned away is never embedded."""
+
+    polygon: Annotated[
+        list[Annotated[list[Fraction], Meta(min_length=2, max_length=2)]],
+        option(
+            "Corners (x, y) of the zone, as shares of the picture's width and height from the top left.",
+            min_length=3,
+            max_length=32,
+        ),
+    ] = msgspec.field(default_factory=lambda: [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    min_face_px: Annotated[
+        int, option("Smallest face box width, in pixels of the main stream.", unit="px", ge=40, le=2000)
+    ] = 80
+    max_yaw_deg: Annotated[float, option("Largest turn to the side.", unit="degrees", ge=5, le=60)] = 35.0
+    max_pitch_deg: Annotated[float, option("Largest nod up or down.", unit="degrees", ge=5, le=60)] = 30.0
+    max_roll_deg: Annotated[float, option("Largest tilt of the head.", unit="degrees", ge=5, le=60)] = 30.0
+
+
+class RecognitionOptions(Section, frozen=True):
+    """How a sighting is decided."""
+
+    threshold: Annotated[
+        float | None,
+        option("Fused cosine score from which a subject matches; null: the manifest's, for FMR 1e-4.", ge=0.3, le=0.95),
+    ] = None
+    margin: Annotated[float, option("Lead over the second subject that a match needs.", ge=0, le=0.5)] = 0.05
+    hysteresis: Annotated[
+        float, option("A running visit ends only this far below the threshold.", ge=0, le=0.3)
+    ] = 0.08
+    min_frames: Annotated[int, option("Samples that a decision needs.", unit="frames", ge=1, le=30)] = 3
+    max_frames: Annotated[
+        int, option("Samples after which a face is taken for a stranger's.", unit="frames", ge=1, le=100)
+    ] = 10
+    recheck_s: Annotated[
+        float, option("After its decision a face is embedded only this often.", unit="s", ge=0.5, le=60)
+    ] = 3.0
+    min_quality: Annotated[Fraction, option("Samples of lower quality are not embedded.")] = 0.2
+    track_gap_s: Annotated[
+        float, option("A face may be lost for so long and still be the same track.", unit="s", ge=0.1, le=10)
+    ] = 1.0
+    visit_end_s: Annotated[
+        float, option("A visit ends when its subject was not seen for so long.", unit="s", ge=0.5, le=120)
+    ] = 5.0
+
+
+class EnrolmentOptions(Section, frozen=True):
+    """Enrolment at the device, and the consent it rests on."""
+
+    references: Annotated[int, option("References kept for a subject.", ge=3, le=8)] = 5
+    min_quality: Annotated[Fraction, option("Samples of lower quality are not taken.")] = 0.4
+    timeout_s: Annotated[float, option("An enrolment gives up after so long.", unit="s", ge=10, le=600)] = 90.0
+    purpose: Annotated[
+        str, option("What the consent is for, as written into its record.", min_length=3, max_length=200)
+    ] = "recognition at this door"
+    consent_months: Annotated[int, option("How long a consent lasts.", unit="months", ge=1, le=36)] = 12
+
+
+class EventOptions(Section, frozen=True):
+    """What events say."""
+
+    publish_labels: Annotated[bool, option("Whether events carry the subject's label, not only the opaque ref.")] = False
+    live_max_age_s: Annotated[
+        int, option("An event older than this is never sent as live.", unit="s", ge=5, le=120)
+    ] = 30
+
+
+class MqttOptions(Section, frozen=True):
+    """The broker."""
+
+    host: Annotated[str, option("The broker's name or address.", min_length=1, max_length=253)] = "localhost"
+    port: Annotated[int, option("Its port; 8883 is MQTT over TLS, 1883 plain.", ge=1, le=65535)] = 8883
+    protocol: Annotated[
+        Literal["auto", "5", "3.1.1"], option("MQTT version; `auto` tries 5 and falls back to 3.1.1.")
+    ] = "auto"
+    base: Annotated[str, option("First topic level.", pattern=r"^[^+#/\x00][^+#\x00]{0,62}$")] = "porter"
+    client_id: Annotated[str, option("Client identifier; empty: `porter-` and the device's id.", max_length=64)] = ""
+    tls: Annotated[bool, option("TLS with verification. Plain TCP must be asked for by `tls: false`.")] = True
+    ca_file: Annotated[str, option("Certificate authority of the broker; empty: the system's.")] = ""
+    client_cert_file: Annotated[str, option("Client certificate, where the broker wants one.")] = ""
+    client_key_file: Annotated[str, option("Its key.")] = ""
+    username: Annotated[str, option("User name; empty: none.", max_length=128)] = ""
+    password_file: Annotated[str, option("File whose first line is the password; empty: none.")] = ""
+    keep_alive_s: Annotated[int, option("MQTT keep alive.", unit="s", ge=5, le=600)] = 30
+
+
+class LogOptions(Section, frozen=True):
+    """The log goes to standard error, which systemd hands to the journal. It never names a person."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], option("Least severity that is logged.")] = "info"
+
+
+class Config(Section, frozen=True):
+    """All of `porter.yaml`. Every section and every option may be left out."""
+
+    device: DeviceOptions = DeviceOptions()
+    camera: CameraOptions = CameraOptions()
+    models: ModelOptions = ModelOptions()
+    inference: InferenceOptions = InferenceOptions()
+    motion: MotionOptions = MotionOptions()
+    detection: DetectionOptions = DetectionOptions()
+    zone: ZoneOptions = ZoneOptions()
+    recognition: RecognitionOptions = RecognitionOptions()
+    enrolment: EnrolmentOptions = EnrolmentOptions()
+    events: EventOptions = EventOptions()
+    mqtt: MqttOptions = MqttOptions()
+    log: LogOptions = LogOptions()

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What leaves the device: the bodies of Porter's MQTT messages, contract v1 (docs/protocol.md).
+
+Declared once; `config/schemas/*.json` are generated from these types. There is no field for an image, a box, an
+embedding or a stranger, and unknown fields are refused on reading, so none can be smuggled through the outbox.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+CONTRACT_VERSION = 1
+
+Ref = Annotated[str, Meta(pattern=r"^p_[0-9a-f]{4,32}$", description="Opaque name of a subject on this device only")]
+Time = Annotated[str, Meta(description="UTC, RFC 3339 with milliseconds and Z")]
+ClockState = Literal["synced", "unsynced"]
+
+
+class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base: immutable, and unknown fields are an error."""
+
+
+class Person(Payload, frozen=True):
+    """Whom an event is about. `label` is there only where `events.publish_labels` says so."""
+
+    ref: Ref
+    label: str | UnsetType = UNSET
+
+
+class Liveness(Payload, frozen=True):
+    """Presentation attack detection: which method ran, and what it said (null: nothing)."""
+
+    method: str = "none"
+    result: float | None = None
+
+
+class ConsentInfo(Payload, frozen=True):
+    """The consent record the match rests on, and the day it ends."""
+
+    id: str
+    expires: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+
+class ModelHashes(Payload, frozen=True):
+    """SHA-256 of the two model files, as `sha256:<hex>`."""
+
+    detector: str
+    embedder: str
+
+
+class Event(Payload, frozen=True):
+    """Body of `match` and `match/late`.
+
+    `seq` is 0 until the outbox assigns it (per boot, without gaps); `delivery` is set at the moment of publishing.
+    `visit` is the `id` of the visit's start event, so that an end can be joined to its start.
+    """
+
+    v: Literal[1]
+    event_type: Literal["match"]
+    phase: Literal["start", "end"]
+    id: Annotated[str, Meta(description="UUIDv7: drop repeats by it; QoS 1 delivers at least once")]
+    visit: Annotated[str, Meta(description="id of this visit's start event")]
+    boot: str
+    seq: Annotated[int, Meta(ge=0)]
+    device: str
+    camera: str
+    ts: Time
+    mono_ms: Annotated[int, Meta(ge=0, description="Milliseconds since boot, at capture")]
+    clock: ClockState
+    valid_until: Time
+    delivery: Literal["live", "late"]
+    person: Person
+    score: Annotated[float, Meta(ge=-1, le=1, description="Cosine, fused over `frames` samples")]
+    threshold: float
+    margin: Annotated[float, Meta(description="Score minus the second subject's; minus -1 where there is no second")]
+    frames: Annotated[int, Meta(ge=0)]
+    quality: Annotated[float, Meta(ge=0, le=1)]
+    fmr_at_threshold: float | None
+    liveness: Liveness
+    consent: ConsentInfo
+    model: ModelHashes
+
+
+class Present(Payload, frozen=True):
+    """One subject at the door now, since when."""
+
+    person: Person
+    since: Time
+
+
+class Presence(Payload, frozen=True):
+    """Body of `presence`, retained: who is at the door now; `present` is empty at start and stop."""
+
+    v: Literal[1]
+    device: str
+    camera: str
+    ts: Time
+    present: list[Present]
+
+
+class ModelInfo(Payload, frozen=True):
+    """One loaded model: manifest name, variant, file hash and the delegate that really runs it."""
+
+    name: str
+    task: Literal["detector", "embedder"]
+    variant: str
+    sha256: str
+    delegate: Literal["edgetpu", "cpu"]
+
+
+class CameraInfo(Payload, frozen=True):
+    """One camera: its name in topics and its kind. `simulated` is true where frames come from files."""
+
+    name: str
+    source: str
+    simulated: bool
+
+
+class VisionInfo(Payload, frozen=True):
+    """What the vision service tells the forwarder about itself; part of `info`."""
+
+    cameras: list[CameraInfo]
+    models: list[ModelInfo]
+    subjects: Annotated[int, Meta(ge=0, le=500)]
+
+
+class Info(Payload, frozen=True):
+    """Body of `info`, retained."""
+
+    v: Literal[1]
+    device: str
+    firmware: str
+    contract: int
+    boot: str
+    ts: Time
+    cameras: list[CameraInfo]
+    models: list[ModelInfo]
+    subjects: int
+
+
+class Alert(Payload, frozen=True):
+    """Body of `alert/{code}`, retained; an empty payload clears it. `text` never names a person."""
+
+    v: Literal[1]
+    device: str
+    code: str
+    ts: Time
+    text: str
+    hint: str
+
+
+class Trouble(Payload, frozen=True):
+    """One standing alert of a service, before it becomes an `Alert` of this device."""
+
+    code: str
+    text: str
+    hint: str
+    since: Time
+
+
+class ServiceState(Payload, frozen=True):
+    """What the vision service shows the forwarder through the state board (`/run/porter/state.json`).
+
+    Kept on tmpfs: presence and alerts are states, not events, so nothing of them needs to survive a power cut, and
+    the SD card is not worn. `boot_ns` (CLOCK_BOOTTIME) is refreshed every few seconds: an older one means that the
+    vision service is gone, and the forwarder then publishes an empty presence.
+    """
+
+    boot_ns: int
+    stopping: bool
+    info: VisionInfo
+    presence: list[Presence]
+    troubles: list[Trouble]

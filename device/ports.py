@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ports: what the pipeline and the services need from the outside world, as Protocols.
+
+Every port has a real adapter and a fake beside it in `adapters/`; both pass the same tests in `tests/contracts`.
+An adapter raises the errors of `errors.py`; it never returns None for "failed".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from device.payloads import Event, ServiceState
+    from device.records import Consent, Frame, Stamp, Subject
+
+
+class Clock(Protocol):
+    """Where time comes from. Durations are differences of `boot_ns`; `utc_ns` may jump."""
+
+    @property
+    def boot_id(self) -> str:
+        """Short name of this boot: 8 hexadecimal digits, new at every boot."""
+        ...
+
+    def now(self) -> Stamp:
+        """This moment on both clocks, and whether UTC is known to be synchronised."""
+        ...
+
+
+class Camera(Protocol):
+    """A source of frames, owned by one thread. Usage: open, capture ..., close; and again after an error."""
+
+    @property
+    def live(self) -> bool:
+        """False where frames come from files: what is enrolled from it is marked simulated."""
+        ...
+
+    def open(self) -> None:
+        """Takes the device or file. Raises HardwareError (device) or InputError (file)."""
+        ...
+
+    def capture(self, timeout_s: float) -> Frame | None:
+        """The next frame; None at the end of a source that ends. Raises CameraStalledError after `timeout_s`."""
+        ...
+
+    def close(self) -> None:
+        """Gives everything back; harmless when already closed; `open` may follow (a full reset)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDetail:
+    """A tensor as the interpreter reports it. scale 0 means not quantised; real = (q - zero_point) * scale."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+class Interpreter(Protocol):
+    """One loaded model. Belongs to one thread."""
+
+    @property
+    def input(self) -> TensorDetail:
+        """The single input tensor."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, TensorDetail]:
+        """The output tensors by name."""
+        ...
+
+    def invoke(self, tensor: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+        """Runs the model on `tensor` (the input's shape and dtype).
+
+        Returns the raw outputs by name, still quantised, as views that the next `invoke` overwrites.
+        Raises HardwareError where the delegate fails.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledReferences:
+    """One subject and their references: (R, D) float32, each row of unit length."""
+
+    subject: Subject
+    references: NDArray[np.float32]
+
+
+class GalleryStore(Protocol):
+    """The enrolled subjects on disk. At most 500; no reference without a consent record."""
+
+    def load(self, now_utc_ns: int) -> Sequence[EnrolledReferences]:
+        """Everyone whose consent holds at `now_utc_ns`. Raises StorageError."""
+        ...
+
+    def enrol(self, label: str, consent: Consent, references: NDArray[np.float32]) -> Subject:
+        """Stores a new subject with (R, D) references under `consent` (its consent_id is assigned here).
+
+        All or nothing, durable on return. Raises InputError (label taken, 500 reached), StorageError.
+        """
+        ...
+
+    def subjects(self) -> Sequence[Subject]:
+        """Everyone stored, by label."""
+        ...
+
+    def withdraw(self, label_or_ref: str) -> Subject:
+        """Erases a subject and their references; returns who it was. Raises InputError where there is none."""
+        ...
+
+    def erase_expired(self, now_utc_ns: int) -> Sequence[Subject]:
+        """Erases everyone whose consent has ended; returns them."""
+        ...
+
+    def close(self) -> None:
+        """Closes the database."""
+        ...
+
+
+class Outbox(Protocol):
+    """Durable queue of events between the two processes. An event leaves it only by `acknowledge`."""
+
+    def append(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Commits events (fsync) and returns them with their `seq` assigned. Raises StorageError."""
+        ...
+
+    def peek(self, limit: int, *, after: tuple[str, int] | None = None) -> Sequence[Event]:
+        """The oldest `limit` events in commit order, or those after the one with this (boot, seq)."""
+        ...
+
+    def acknowledge(self, ids: Iterable[str]) -> None:
+        """Removes delivered events, durably; unknown ids are ignored (a repeat)."""
+        ...
+
+    def depth(self) -> int:
+        """How many events wait."""
+        ...
+
+    def changed(self) -> bool:
+        """Whether somebody else committed since the last call; cheap enough to ask 50 times a second."""
+        ...
+
+    def close(self) -> None:
+        """Closes the database."""
+        ...
+
+
+class StateBoard(Protocol):
+    """The vision service's present state, for the forwarder to read. Not durable on purpose."""
+
+    def show(self, state: ServiceState) -> None:
+        """Replaces the state, atomically. Raises StorageError."""
+        ...
+
+    def read(self) -> ServiceState | None:
+        """The newest state; None where there is none or it cannot be read (logged once)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One MQTT publication. `expiry_s` and `properties` (user properties) exist on MQTT 5 only."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    expiry_s: int | None = None
+    content_type: str = ""
+    properties: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker accepted us. `protocol` is "5" or "3.1.1"; `receive_maximum` bounds what may be in flight."""
+
+    protocol: str
+    receive_maximum: int = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection is gone, or was refused; nothing in flight will be acknowledged any more."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """PUBACK for the publication with this handle. `reason_code` >= 0x80 means refused; 0x10 nobody subscribed."""
+
+    handle: int
+    reason_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message on a topic we subscribed to."""
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+BrokerSignal = Connected | Disconnected | Acknowledged | Received
+
+
+class Broker(Protocol):
+    """An MQTT connection, driven from one thread.
+
+    It never queues: what was in flight when the connection went is forgotten here and comes again from the outbox,
+    so that nothing old can ever appear on a live topic.
+    """
+
+    def connect(self, will: Message, will_delay_s: int) -> None:
+        """Starts connecting; the outcome arrives through `poll`. Raises BrokerUnavailable where it fails at once."""
+        ...
+
+    def publish(self, message: Message) -> int:
+        """Hands one message to the connection, returns a handle. Raises BrokerUnavailable when not connected."""
+        ...
+
+    def poll(self, timeout_s: float) -> Sequence[BrokerSignal]:
+        """Does the network work for up to `timeout_s` and returns what happened, in order."""
+        ...
+
+    def disconnect(self) -> None:
+        """Says goodbye (the will is not sent) and closes; harmless when not connected."""
+        ...
+
+
+class Notifier(Protocol):
+    """The service manager's ear (systemd's sd_notify)."""
+
+    def notify(self, state: str) -> None:
+        """Sends e.g. `READY=1`, `WATCHDOG=1`, `STOPPING=1`, `STATUS=...`; silent where nobody listens."""
+        ...

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The records that flow from the camera to a decision.
+
+All are frozen. Arrays inside them are shared, not copied: whoever receives one must not write to it.
+What leaves the device is in `payloads.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from device.geometry import Box
+
+Phase = Literal["start", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """One moment on two clocks: `boot_ns` (CLOCK_BOOTTIME) for durations, `utc_ns` (since 1970) for people."""
+
+    boot_ns: int
+    utc_ns: int
+    synced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One captured frame: three views of the same field.
+
+    main: (H, W, 3) uint8 RGB, what faces are cropped from.
+    lores: (h, w, 3) uint8 RGB, what the detector sees; the camera scales it (h <= H, w <= W, same aspect).
+    luma: (h', w') uint8, what the motion gate sees.
+    """
+
+    sequence: int
+    captured: Stamp
+    main: NDArray[np.uint8]
+    lores: NDArray[np.uint8]
+    luma: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A face found in a frame, in pixels of `Frame.main`.
+
+    landmarks: (5, 2) float32 x, y: the subject's right eye, left eye, nose tip, right and left mouth corner.
+    score: detector's score, 0 to 1.
+    """
+
+    box: Box
+    landmarks: NDArray[np.float32]
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Rough head pose from five landmarks, degrees; 0, 0, 0 looks into the camera."""
+
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Sample quality of one crop; every part and the whole is 0 (useless) to 1 (good)."""
+
+    size: float
+    pose: float
+    sharpness: float
+    exposure: float
+
+    @property
+    def overall(self) -> float:
+        """The weakest part decides: a sharp but tiny sample is still a poor one."""
+        return min(self.size, self.pose, self.sharpness, self.exposure)
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A sample: one face aligned to the embedder's template. image: (112, 112, 3) uint8 RGB."""
+
+    image: NDArray[np.uint8]
+    pose: Pose
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A sample's embedding. embedding: (D,) float32 of unit length. Lives for the frame that made it."""
+
+    embedding: NDArray[np.float32]
+    quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One line of a candidate list: a subject and the comparison score (cosine, -1 to 1)."""
+
+    subject_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """The record without which no reference may exist. Times are UTC, nanoseconds since 1970."""
+
+    consent_id: str
+    purpose: str
+    policy_sha256: str
+    given_at_ns: int
+    expires_at_ns: int
+    recorded_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A person who asked to be known. `ref` is what MQTT sees: random, and different on every device."""
+
+    subject_id: str
+    ref: str
+    label: str
+    consent: Consent
+    references: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A decision: this subject's visit starts or ends. Scores are those fused when it was decided."""
+
+    phase: Phase
+    visit_id: str
+    subject: Subject
+    captured: Stamp
+    score: float
+    margin: float
+    frames: int
+    quality: float
