@@ -139,8 +139,8 @@ class RecognitionOptions(Section, frozen=True):
     """How a sighting is decided."""
 
     threshold: Annotated[
-        float | None,
-        option("Fused cosine score from which a subject matches; null: the manifest's, for FMR 1e-4.", ge=0.3, le=0.95),
+        Annotated[float, Meta(ge=0.3, le=0.95)] | None,
+        option("Fused cosine score from which a subject matches; null: the manifest's, for FMR 1e-4."),
     ] = None
     margin: Annotated[float, option("Lead over the second subject that a match needs.", ge=0, le=0.5)] = 0.05
     hysteresis: Annotated[

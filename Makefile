@@ -1,0 +1,58 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+# The rest is listed by `make help`.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DATA ?= ../shared/eval
+SOURCES ?= $(wildcard $(DATA)/../models)
+
+.PHONY: help demo test system evaluate bench lint docs clean models
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# An environment per set of extras is cheap to keep true: a stamp, newer than setup.cfg and the pinned versions.
+$(VENV)/base.stamp: setup.cfg constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Porter needs Python 3.11 or newer: set PYTHON=python3.x" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt install python3-venv" >&2; exit 2; }
+	@echo "setting up $(VENV) (once)"
+	$(PIP) install --quiet -c constraints.txt -e '.[litert,video,demo]'
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/base.stamp
+	$(PIP) install --quiet -c constraints.txt -e '.[litert,video,demo,test]'
+	@touch $@
+
+$(VENV)/measure.stamp: $(VENV)/base.stamp
+	$(PIP) install --quiet -c constraints.txt -e '.[litert,video,demo,evaluate,bench]'
+	@touch $@
+
+demo: $(VENV)/base.stamp ## watch the main job: enrol, leave, come back, be matched; a stranger; a broker restart
+	$(BIN)/porter demo
+
+test: $(VENV)/test.stamp ## all tests that need nothing but Python
+	$(BIN)/python -m pytest -m "not system"
+
+system: $(VENV)/test.stamp ## both services against a real mosquitto (apt install mosquitto)
+	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || { echo "mosquitto is missing: apt install mosquitto" >&2; exit 2; }
+	$(BIN)/python -m pytest -m system tests/system
+
+evaluate: $(VENV)/measure.stamp ## accuracy on DATA=folder: table, out/evaluate.json, plots
+	$(BIN)/porter evaluate --data $(DATA) $(if $(SOURCES),--sources $(SOURCES)) --out out
+
+bench: $(VENV)/measure.stamp ## speed and memory, beside OpenCV: table, out/bench.json
+	$(BIN)/porter bench $(if $(SOURCES),--sources $(SOURCES)) --out out
+
+lint: $(VENV)/test.stamp ## the linters alone
+	$(BIN)/python -m pytest tests/test_lint.py
+
+docs: $(VENV)/base.stamp ## write the generated files again: config/ and docs/config.md
+	$(BIN)/python -m device.generate
+
+models: ## build the .tflite files again from their ONNX sources (its own environment, 1.8 GB)
+	models/build/build.sh $(if $(SOURCES),--sources $(SOURCES))
+
+clean: ## remove the environment and everything made
+	rm -rf $(VENV) out build *.egg-info models/build/.venv models/build/out
