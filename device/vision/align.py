@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Five-point alignment: a face, turned and scaled onto the embedder's template.
+
+The template is ArcFace's (Deng et al. 2019; insightface `arcface_src`), which SFace was trained on as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from device.geometry import invert_affine, similarity_transform
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CROP_PX = 112
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+TEMPLATE.setflags(write=False)
+
+
+def align(picture: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Cuts the face with these landmarks out of `picture`.
+
+    picture: (H, W, 3) uint8 RGB. landmarks: (5, 2) x, y in its pixels, the centre of the first pixel at 0, 0.
+    Returns (112, 112, 3) uint8 RGB; what lies outside the picture is black. Raises ValueError for landmarks that
+    all coincide or are not finite.
+    """
+    if not np.isfinite(landmarks).all():
+        raise ValueError("align: landmarks are not finite")
+    to_picture = invert_affine(similarity_transform(landmarks.astype(np.float64), TEMPLATE))
+    region, left, top = region_of(picture, to_picture)
+    if region.size == 0:
+        return np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
+    image = Image.fromarray(region)
+    a, b, c, d, e, f = to_picture.reshape(-1)
+    c, f = c - left, f - top
+    # Bilinear sampling reads 2 x 2 pixels; where a crop pixel covers more, averaging first keeps it from aliasing.
+    shrink = int(np.hypot(a, d))
+    if shrink >= 2:
+        image = image.reduce(shrink)
+        a, b, d, e = a / shrink, b / shrink, d / shrink, e / shrink
+        c, f = (c + 0.5) / shrink - 0.5, (f + 0.5) / shrink - 0.5
+    # Pillow counts from pixel corners: crop pixel (x, y) is at (x + 0.5, y + 0.5), and so is its source.
+    coefficients = (a, b, c + 0.5 - (a + b) / 2, d, e, f + 0.5 - (d + e) / 2)
+    size = (CROP_PX, CROP_PX)
+    return np.asarray(image.transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
+
+
+def region_of(
+    picture: NDArray[np.uint8], to_picture: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], int, int]:
+    """The part of `picture` that the crop can touch, and its left and top: a megapixel need not be converted."""
+    edge = float(CROP_PX)
+    corners = np.array([[0.0, 0.0], [edge, 0.0], [0.0, edge], [edge, edge]])
+    reached = corners @ to_picture[:, :2].T + to_picture[:, 2]
+    height, width = picture.shape[:2]
+    slack = 2 + int(np.hypot(to_picture[0, 0], to_picture[1, 0]))
+    left, top = np.clip(np.floor(reached.min(0)).astype(int) - slack, 0, (width, height))
+    right, bottom = np.clip(np.ceil(reached.max(0)).astype(int) + slack, 0, (width, height))
+    return np.ascontiguousarray(picture[top:bottom, left:right]), int(left), int(top)

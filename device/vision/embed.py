@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Embedding: an aligned crop becomes a vector of unit length, so that a dot product is the cosine.
+
+Called only for a face that presents itself (recognition/presentation.py): passers-by are never templated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from device.vision.tensors import InputEncoder, Normalisation, dequantise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from device.ports import Interpreter
+
+OUTPUT_NAME = "embedding"
+
+
+class Embedder:
+    """Embeds aligned crops. Belongs to the thread of its interpreter."""
+
+    def __init__(self, interpreter: Interpreter, normalisation: Normalisation) -> None:
+        if OUTPUT_NAME not in interpreter.outputs:
+            raise ValueError(f"not an embedder: output {OUTPUT_NAME} is missing")
+        self._interpreter = interpreter
+        self._encoder = InputEncoder(interpreter.input, normalisation)
+        self._detail = interpreter.outputs[OUTPUT_NAME]
+
+    @property
+    def dimension(self) -> int:
+        """Length D of an embedding."""
+        return self._detail.shape[-1]
+
+    def embed(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """crop: (112, 112, 3) uint8 RGB. Returns (D,) float32 of unit length; zeros where the model gave zeros."""
+        raw = self._interpreter.invoke(self._encoder.encode(crop))[OUTPUT_NAME]
+        vector = dequantise(raw.reshape(-1), self._detail)
+        length = float(np.linalg.norm(vector))
+        return vector / np.float32(length) if length > 0.0 else vector
