@@ -7,7 +7,7 @@ What leaves the device is in `payloads.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -141,3 +141,17 @@ class Sighting:
     margin: float
     frames: int
     quality: float
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the pipeline did so far, as numbers only: per-frame facts are counted, never logged.
+
+    The one record that is not frozen; it belongs to the recognise thread. refused: why faces were not presented.
+    """
+
+    frames: int = 0
+    still: int = 0
+    faces: int = 0
+    embedded: int = 0
+    refused: dict[str, int] = field(default_factory=dict)

@@ -33,7 +33,12 @@ class Detector:
     """Finds faces in a picture. Belongs to the thread of its interpreter."""
 
     def __init__(
-        self, interpreter: Interpreter, normalisation: Normalisation, *, score_threshold: float, nms_iou: float
+        self,
+        interpreter: Interpreter,
+        normalisation: Normalisation,
+        *,
+        score_threshold: float,
+        nms_iou: float,
     ) -> None:
         missing = sorted(set(OUTPUT_NAMES) - set(interpreter.outputs))
         if missing:

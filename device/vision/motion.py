@@ -34,7 +34,8 @@ class MotionGate:
         moved = (
             reference is None
             or reference.shape != present.shape
-            or np.count_nonzero(np.abs(present - reference) > self._level) >= max(1.0, self._area * present.size)
+            or np.count_nonzero(np.abs(present - reference) > self._level)
+            >= max(1.0, self._area * present.size)
         )
         if moved or now_ns - self._reference_ns >= REFERENCE_AGE_NS:
             self._reference, self._reference_ns = present, now_ns

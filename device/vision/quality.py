@@ -17,6 +17,8 @@ from device.vision.align import CROP_PX
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
 # The nose tip stands off the plane of eyes and mouth by about half the distance between the eyes, and eyes and
 # mouth are about 1.15 such distances apart (both from the alignment template and mean adult head geometry). Turning
 # the head by an angle moves the tip by that stand-off times its sine, while the plane shrinks by its cosine.
@@ -67,8 +69,9 @@ def quality_of(crop: NDArray[np.uint8], pose: Pose, face_px: float) -> Quality:
 
 
 def luma_of(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(h, w) float32 luma 0..255, ITU-R BT.601 weights."""
-    return crop @ np.array([0.299, 0.587, 0.114], np.float32)
+    """(h, w) float32 luma, 0 to 255."""
+    luma: NDArray[np.float32] = crop.astype(np.float32) @ LUMA
+    return luma
 
 
 def sharpness_of(luma: NDArray[np.float32]) -> float:
