@@ -7,6 +7,7 @@ embedding or a stranger, and unknown fields are refused on reading, so none can 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -14,7 +15,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 CONTRACT_VERSION = 1
 
-Ref = Annotated[str, Meta(pattern=r"^p_[0-9a-f]{4,32}$", description="Opaque name of a subject on this device only")]
+Ref = Annotated[
+    str, Meta(pattern=r"^p_[0-9a-f]{4,32}$", description="Opaque name of a subject on this device only")
+]
 Time = Annotated[str, Meta(description="UTC, RFC 3339 with milliseconds and Z")]
 ClockState = Literal["synced", "unsynced"]
 
@@ -75,7 +78,9 @@ class Event(Payload, frozen=True):
     person: Person
     score: Annotated[float, Meta(ge=-1, le=1, description="Cosine, fused over `frames` samples")]
     threshold: float
-    margin: Annotated[float, Meta(description="Score minus the second subject's; minus -1 where there is no second")]
+    margin: Annotated[
+        float, Meta(description="Score minus the second subject's; minus -1 where there is no second")
+    ]
     frames: Annotated[int, Meta(ge=0)]
     quality: Annotated[float, Meta(ge=0, le=1)]
     fmr_at_threshold: float | None
@@ -174,3 +179,11 @@ class ServiceState(Payload, frozen=True):
     info: VisionInfo
     presence: list[Presence]
     troubles: list[Trouble]
+
+
+def rfc3339(utc_ns: int) -> str:
+    """UTC with milliseconds and Z; what lies outside the years 1 to 9999 is held at their ends."""
+    seconds, rest = divmod(utc_ns, 1_000_000_000)
+    seconds = min(max(seconds, -62_135_596_800), 253_402_300_799)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z".rjust(24, "0")

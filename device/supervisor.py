@@ -108,16 +108,6 @@ class LatestSlot(Generic[T]):
             item, self._item = self._item, None
             return item
 
-    def wait_empty(self, timeout_s: float) -> bool:
-        """Waits until the item was taken: for sources that must not lose a frame. False after `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            with self._ready:
-                if self._item is None:
-                    return True
-            time.sleep(0.001)
-        return False
-
 
 @contextmanager
 def signals(*wanted: signal.Signals) -> Iterator[Callable[[float], signal.Signals | None]]:

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from device.payloads import ConsentInfo, Event, Liveness, ModelHashes, Person, Presence, Present
+from device.payloads import ConsentInfo, Event, Liveness, ModelHashes, Person, Presence, Present, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,14 +31,6 @@ def uuid7(utc_ns: int, random_bits: int) -> str:
     )
     text = f"{value:032x}"
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-
-
-def rfc3339(utc_ns: int) -> str:
-    """UTC with milliseconds and Z; what lies outside the years 1 to 9999 is held at their ends."""
-    seconds, rest = divmod(utc_ns, NS_PER_S)
-    seconds = min(max(seconds, -62_135_596_800), 253_402_300_799)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // NS_PER_MS:03d}Z".rjust(24, "0")
 
 
 class EventMaker:

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The capture thread: frames from the camera into the slot, and a full reset when the camera stalls.
+
+A stalled camera is closed and opened again: of the remedies users report for a frozen libcamera pipeline, the one
+that works without a reboot (picamera2#883, #952). Paused, the camera is closed: pausing means not looking.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from device.errors import CameraStalledError, HardwareError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from device.ports import Camera
+    from device.records import Frame
+    from device.supervisor import LatestSlot
+    from device.troubles import Troubles
+
+log = logging.getLogger("porter.capture")
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+
+
+class Capture:
+    """The step of the capture worker. The camera belongs to that thread alone, from its first step to `close`."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        slot: LatestSlot[Frame],
+        troubles: Troubles,
+        *,
+        stall_after_s: float,
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        self._camera = camera
+        self._slot = slot
+        self._troubles = troubles
+        self._stall_after_s = stall_after_s
+        self._wait = wait or threading.Event().wait
+        self._open = False
+        self._retry_s = FIRST_RETRY_S
+        self._looking = threading.Event()
+        self._looking.set()
+        self.finished = False  # the source came to its end
+        self.frames = 0
+        self.resets = 0
+
+    def pause(self) -> None:
+        """From any thread: closes the camera at the next step."""
+        self._looking.clear()
+
+    def resume(self) -> None:
+        """From any thread: opens it again."""
+        self._looking.set()
+
+    def step(self) -> None:
+        """Captures one frame, or takes one try at getting the camera to work."""
+        if not self._looking.is_set() or self.finished:
+            self.close()
+            self._wait(0.1)
+            return
+        try:
+            if not self._open:
+                self._camera.open()
+                self._open = True
+            frame = self._camera.capture(self._stall_after_s)
+        except (HardwareError, InputError) as error:
+            if isinstance(error, InputError) and self.frames == 0:
+                raise  # the configuration names no usable source: that is for whoever wrote it, now
+            self._reset(error)
+            return
+        if frame is None:
+            log.info("camera_ended")
+            self.finished = True
+            return
+        self._retry_s = FIRST_RETRY_S
+        self._troubles.clear("camera_lost")
+        self.frames += 1
+        self._slot.put(frame)
+
+    def close(self) -> None:
+        """Gives the camera back; also the worker's cleanup."""
+        if self._open:
+            self._open = False
+            self._camera.close()
+
+    def _reset(self, error: HardwareError | InputError) -> None:
+        """Closes the camera, so that the next step opens it anew, after a pause that doubles up to half a minute."""
+        self.resets += 1
+        self._troubles.raise_("camera_lost", error.message, error.hint)
+        log.warning("camera_reset resets=%d stalled=%s", self.resets, isinstance(error, CameraStalledError))
+        self._open = False
+        self._camera.close()
+        self._wait(self._retry_s)
+        self._retry_s = min(LAST_RETRY_S, self._retry_s * 2)
