@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-EDGETPU_OPERATOR = (
-    "edgetpu-custom-op"  # the one operator that the Edge TPU's compiler leaves of those it mapped
-)
+# The one operator that the Edge TPU's compiler leaves of all those it mapped.
+EDGETPU_OPERATOR = "edgetpu-custom-op"
 DTYPES = (
     "float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64 resource variant "
     "uint32 uint16 int4 bfloat16 int2 uint4"
-).split()
+).split()  # noqa: SIM905  TensorType of schema.fbs, in order from 0
 # BuiltinOperator of schema.fbs, in order from 0; the STABLEHLO_ ones that follow are never in a model for a device.
 OPERATORS = """
 ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR
@@ -47,7 +46,7 @@ HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE REDUCE_ALL CONV_3D_TRAN
 ASSIGN_VARIABLE BROADCAST_ARGS RANDOM_STANDARD_NORMAL BUCKETIZE RANDOM_UNIFORM MULTINOMIAL GELU
 DYNAMIC_UPDATE_SLICE RELU_0_TO_1 UNSORTED_SEGMENT_PROD UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_SUM ATAN2
 UNSORTED_SEGMENT_MIN SIGN BITCAST BITWISE_XOR RIGHT_SHIFT
-""".split()
+""".split()  # noqa: SIM905  one name a line would be 160 lines
 CUSTOM = OPERATORS.index("CUSTOM")
 
 
@@ -127,7 +126,7 @@ class _Table:
             return ""
         start = _offset(self._data, at)
         (length,) = struct.unpack_from("<I", self._data, start)
-        return struct.unpack_from(f"<{length}s", self._data, start + 4)[0].decode("utf-8")
+        return bytes(struct.unpack_from(f"<{length}s", self._data, start + 4)[0]).decode("utf-8")
 
     def numbers(self, field: int, kind: str) -> tuple[float, ...]:
         """A vector of scalars; absent: empty."""
