@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 # The one operator that the Edge TPU's compiler leaves of all those it mapped.
 EDGETPU_OPERATOR = "edgetpu-custom-op"
-DTYPES = (
-    "float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64 resource variant "
-    "uint32 uint16 int4 bfloat16 int2 uint4"
-).split()  # noqa: SIM905  TensorType of schema.fbs, in order from 0
+# TensorType of schema.fbs, in order from 0.
+DTYPES = """
+float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64 resource variant uint32
+uint16 int4 bfloat16 int2 uint4
+""".split()  # noqa: SIM905  as below
 # BuiltinOperator of schema.fbs, in order from 0; the STABLEHLO_ ones that follow are never in a model for a device.
 OPERATORS = """
 ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR
