@@ -7,6 +7,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class PorterError(Exception):
     """Base of everything Porter raises on purpose. `hint` says what to do next."""
@@ -31,15 +36,31 @@ class InputError(PorterError):
 class ConfigError(InputError):
     """The person who edits the YAML must act.
 
-    `file` is the file's path, `path` the option's place in it (`camera.rate_hz`, empty for the whole file).
+    `file` is the file's path, `line` counts from 1 (0: the whole file), `path` is the option's place in it
+    (`camera.rate_hz`, empty for the whole file). The loader reports all it found: the first problem is the error
+    itself, the rest are in `others`; `str` gives every one, each with its hint.
     """
 
-    def __init__(self, file: str, path: str, expected: str, *, hint: str = "") -> None:
-        where = f"{file}: {path}" if path else file
-        super().__init__(f"{where}: {expected}", hint=hint)
+    def __init__(
+        self,
+        file: str,
+        path: str,
+        expected: str,
+        *,
+        hint: str = "",
+        line: int = 0,
+        others: Sequence[ConfigError] = (),
+    ) -> None:
+        where = f"{file}:{line}" if line else file
+        super().__init__(f"{where}: {path}: {expected}" if path else f"{where}: {expected}", hint=hint)
         self.file = file
+        self.line = line
         self.path = path
         self.expected = expected
+        self.others = tuple(others)
+
+    def __str__(self) -> str:
+        return "\n".join([super().__str__(), *(str(other) for other in self.others)])
 
 
 class HardwareError(PorterError):

@@ -2,7 +2,7 @@
 """Every option of `porter.yaml`, declared once: type, range, unit, default and doc.
 
 The loader (`config.py`), `config/porter.yaml`, `config/porter.schema.json` and `docs/config.md` all come from here.
-An option marked RESTART cannot change under a running service: a SIGHUP that changes one is refused whole.
+An option marked `restart` cannot change under a running service: a SIGHUP that changes one is refused whole.
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-RESTART = "restart"
 
+def option(doc: str, *, unit: str = "", form: str = "", restart: bool = False, **limits: Any) -> Meta:
+    """An option's declaration: its doc sentence, unit and limits (ge, le, gt, lt, pattern, min_length ...).
 
-def option(doc: str, *, unit: str = "", restart: bool = False, **limits: Any) -> Meta:
-    """An option's declaration: its doc sentence, unit and limits (ge, le, gt, lt, pattern, min_length ...)."""
-    return Meta(description=doc, extra={"unit": unit, RESTART: restart}, **limits)
+    `form` says a pattern in words. Unit, form and restart travel as `x-unit`, `x-form` and `x-restart` in the schema.
+    """
+    extras = {"x-unit": unit, "x-form": form, "x-restart": restart}
+    return Meta(
+        description=doc, extra_json_schema={key: value for key, value in extras.items() if value}, **limits
+    )
 
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+NAME_FORM = "1 to 63 small letters, digits, - and _"
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -31,17 +36,29 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DeviceOptions(Section, frozen=True):
     """Which device this is and where it keeps its files."""
 
-    id: Annotated[str, option("Name of this device in MQTT topics.", pattern=NAME, restart=True)] = "porter-01"
-    state_dir: Annotated[str, option("Folder of the gallery and the outbox.", restart=True)] = "/var/lib/porter"
+    id: Annotated[
+        str, option("Name of this device in MQTT topics.", pattern=NAME, form=NAME_FORM, restart=True)
+    ] = "porter-01"
+    state_dir: Annotated[str, option("Folder of the gallery and the outbox.", min_length=1, restart=True)] = (
+        "/var/lib/porter"
+    )
     run_dir: Annotated[
-        str, option("Folder of the control socket and the state board; on tmpfs.", restart=True)
+        str,
+        option(
+            "Folder of the control socket and the state board; on tmpfs. A socket's whole path may have 107 bytes.",
+            min_length=1,
+            max_length=90,
+            restart=True,
+        ),
     ] = "/run/porter"
 
 
 class CameraOptions(Section, frozen=True):
     """Where frames come from. There is no network source: the process that sees has no network."""
 
-    name: Annotated[str, option("Name of this camera in MQTT topics.", pattern=NAME, restart=True)] = "cam0"
+    name: Annotated[
+        str, option("Name of this camera in MQTT topics.", pattern=NAME, form=NAME_FORM, restart=True)
+    ] = "cam0"
     source: Annotated[
         Literal["picamera2", "usb", "files"],
         option(
@@ -52,16 +69,24 @@ class CameraOptions(Section, frozen=True):
     ] = "picamera2"
     path: Annotated[
         str,
-        option("`files`: the folder or file. `usb`: the device, e.g. `/dev/video0`. `picamera2`: the camera's number."),
+        option(
+            "`files`: the folder or file. `usb`: the device, e.g. `/dev/video0`. `picamera2`: the camera's number."
+        ),
     ] = "0"
     width_px: Annotated[int, option("Width of the main stream.", unit="px", ge=320, le=4056)] = 1280
     height_px: Annotated[int, option("Height of the main stream.", unit="px", ge=240, le=3040)] = 720
     rate_hz: Annotated[
-        float, option("Frames a second; for `files`, 0 means as fast as they are processed.", unit="Hz", ge=0, le=120)
+        float,
+        option(
+            "Frames a second; for `files`, 0 means as fast as they are processed.", unit="Hz", ge=0, le=120
+        ),
     ] = 10.0
     loop: Annotated[bool, option("`files`: begin again at the end.")] = True
     stall_after_s: Annotated[
-        float, option("Without a frame for so long the camera is reset (closed and opened).", unit="s", ge=0.5, le=60)
+        float,
+        option(
+            "Without a frame for so long the camera is reset (closed and opened).", unit="s", ge=0.5, le=60
+        ),
     ] = 3.0
 
 
@@ -69,9 +94,17 @@ class ModelOptions(Section, frozen=True):
     """Which models run; `porter models` lists them."""
 
     folder: Annotated[str, option("Folder of the models; empty: the one that ships with Porter.")] = ""
-    detector: Annotated[str, option("Manifest name of the face detector.", pattern=NAME)] = "yunet-320x256"
+    detector: Annotated[str, option("Manifest name of the face detector.", pattern=NAME, form=NAME_FORM)] = (
+        "yunet-320x256"
+    )
     embedder: Annotated[
-        str, option("Manifest name of the face embedder. Another one needs new enrolments.", pattern=NAME, restart=True)
+        str,
+        option(
+            "Manifest name of the face embedder. Another one needs new enrolments.",
+            pattern=NAME,
+            form=NAME_FORM,
+            restart=True,
+        ),
     ] = "sface"
 
 
@@ -91,7 +124,12 @@ class InferenceOptions(Section, frozen=True):
     ] = "none"
     edgetpu_library: Annotated[str, option("The Edge TPU's delegate library.")] = "libedgetpu.so.1"
     edgetpu_device: Annotated[
-        str, option("Which Edge TPU: empty (the first), `usb`, `pci`, `usb:0` ...", pattern=r"^((usb|pci)?(:\d+)?)$")
+        str,
+        option(
+            "Which Edge TPU: empty (the first), `usb`, `pci`, `usb:0` ...",
+            pattern=r"^((usb|pci)?(:[0-9]+)?)$",
+            form="usb, pci, usb:0, pci:1, :0 or empty",
+        ),
     ] = ""
     threads: Annotated[int, option("CPU threads a model may use.", ge=1, le=8)] = 2
 
@@ -101,7 +139,10 @@ class MotionOptions(Section, frozen=True):
 
     enabled: Annotated[bool, option("Whether still frames are skipped.")] = True
     level: Annotated[
-        int, option("A pixel has changed when its luma differs by more than this.", unit="luma levels", ge=1, le=128)
+        int,
+        option(
+            "A pixel has changed when its luma differs by more than this.", unit="luma levels", ge=1, le=128
+        ),
     ] = 12
     area: Annotated[Fraction, option("Share of changed pixels that counts as motion.")] = 0.005
     hold_s: Annotated[
@@ -167,7 +208,9 @@ class EnrolmentOptions(Section, frozen=True):
 
     references: Annotated[int, option("References kept for a subject.", ge=3, le=8)] = 5
     min_quality: Annotated[Fraction, option("Samples of lower quality are not taken.")] = 0.4
-    timeout_s: Annotated[float, option("An enrolment gives up after so long.", unit="s", ge=10, le=600)] = 90.0
+    timeout_s: Annotated[float, option("An enrolment gives up after so long.", unit="s", ge=10, le=600)] = (
+        90.0
+    )
     purpose: Annotated[
         str, option("What the consent is for, as written into its record.", min_length=3, max_length=200)
     ] = "recognition at this door"
@@ -177,7 +220,9 @@ class EnrolmentOptions(Section, frozen=True):
 class EventOptions(Section, frozen=True):
     """What events say."""
 
-    publish_labels: Annotated[bool, option("Whether events carry the subject's label, not only the opaque ref.")] = False
+    publish_labels: Annotated[
+        bool, option("Whether events carry the subject's label, not only the opaque ref.")
+    ] = False
     live_max_age_s: Annotated[
         int, option("An event older than this is never sent as live.", unit="s", ge=5, le=120)
     ] = 30
@@ -186,13 +231,31 @@ class EventOptions(Section, frozen=True):
 class MqttOptions(Section, frozen=True):
     """The broker."""
 
-    host: Annotated[str, option("The broker's name or address.", min_length=1, max_length=253)] = "localhost"
+    host: Annotated[
+        str,
+        option(
+            "The broker's name or address.",
+            max_length=253,
+            pattern=r"^[^\s/@]+$",
+            form="a host name or an IP address, no mqtt:// before it",
+        ),
+    ] = "localhost"
     port: Annotated[int, option("Its port; 8883 is MQTT over TLS, 1883 plain.", ge=1, le=65535)] = 8883
     protocol: Annotated[
         Literal["auto", "5", "3.1.1"], option("MQTT version; `auto` tries 5 and falls back to 3.1.1.")
     ] = "auto"
-    base: Annotated[str, option("First topic level.", pattern=r"^[^+#/\x00][^+#\x00]{0,62}$")] = "porter"
-    client_id: Annotated[str, option("Client identifier; empty: `porter-` and the device's id.", max_length=64)] = ""
+    base: Annotated[
+        str,
+        option(
+            "First topic level, or levels.",
+            max_length=63,
+            pattern=r"^[^+#/$\s][^+#/\s]*(/[^+#/\s]+)*$",
+            form="a topic without +, #, spaces or an empty level",
+        ),
+    ] = "porter"
+    client_id: Annotated[
+        str, option("Client identifier; empty: `porter-` and the device's id.", max_length=64)
+    ] = ""
     tls: Annotated[bool, option("TLS with verification. Plain TCP must be asked for by `tls: false`.")] = True
     ca_file: Annotated[str, option("Certificate authority of the broker; empty: the system's.")] = ""
     client_cert_file: Annotated[str, option("Client certificate, where the broker wants one.")] = ""
@@ -205,7 +268,9 @@ class MqttOptions(Section, frozen=True):
 class LogOptions(Section, frozen=True):
     """The log goes to standard error, which systemd hands to the journal. It never names a person."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], option("Least severity that is logged.")] = "info"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], option("Least severity that is logged.")
+    ] = "info"
 
 
 class Config(Section, frozen=True):

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check a configuration file: every problem with its line, what was expected and what to do; exit 2 on any.
+
+Looks at nothing but the file, so it may be run on another machine than the device. `--show` prints the configuration
+in effect, defaults included, as YAML that Porter reads back.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from device import config
+from device.errors import ConfigError
+from device.option_docs import sections_table, value_text
+from device.option_rules import value_of
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from device.options import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="the configuration, e.g. config/porter.yaml")
+    parser.add_argument(
+        "--show", action="store_true", help="print the configuration in effect, defaults included"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Checks the file. Raises ConfigError where it is wrong, unless JSON was asked for."""
+    if args.json:
+        return _run_json(args.file, show=args.show)
+    found = config.load(args.file)
+    print(f"{args.file}: ok")
+    for line in summary(found):
+        print(f"  {line}")
+    if args.show:
+        print(as_yaml(found), end="")
+    return 0
+
+
+def _run_json(file: Path, *, show: bool) -> int:
+    answer: dict[str, Any] = {"file": str(file), "ok": True, "problems": []}
+    code = 0
+    try:
+        found = config.load(file)
+    except ConfigError as error:
+        answer |= {"ok": False, "problems": [_problem(each) for each in (error, *error.others)]}
+        code = error.exit_code
+    else:
+        answer["notes"] = list(notes(found))
+        if show:
+            answer["config"] = msgspec.to_builtins(found)
+    print(json.dumps(answer, ensure_ascii=False, indent=2))
+    return code
+
+
+def _problem(error: ConfigError) -> dict[str, Any]:
+    return {"line": error.line, "path": error.path, "expected": error.expected, "hint": error.hint}
+
+
+def as_yaml(found: Config) -> str:
+    """The whole configuration as YAML; `config.parse` gives it back unchanged."""
+    lines = []
+    for section in sections_table():
+        lines.append(f"{section.name}:")
+        lines += [f"  {o.name}: {value_text(value_of(found, o.path))}" for o in section.options]
+    return "\n".join(lines) + "\n"
+
+
+def summary(found: Config) -> Iterator[str]:
+    """What this configuration makes of the device, in a few lines."""
+    camera, mqtt, inference = found.camera, found.mqtt, found.inference
+    rate = f"{camera.rate_hz:g} Hz" if camera.rate_hz else "as fast as possible"
+    security = "TLS" if mqtt.tls else "plain TCP"
+    threshold = "the model's" if found.recognition.threshold is None else f"{found.recognition.threshold:g}"
+    yield f"camera  {camera.name}: {camera.source} {camera.path}, {camera.width_px}x{camera.height_px}, {rate}"
+    yield f"models  {found.models.detector} and {found.models.embedder} on {inference.delegate}; threshold {threshold}"
+    yield f"broker  {mqtt.host}:{mqtt.port}, {security}, topics {mqtt.base}/v1/{found.device.id}/..."
+    for note in notes(found):
+        yield f"note    {note}"
+
+
+def notes(found: Config) -> Iterator[str]:
+    """What is allowed, but worth a second look."""
+    mqtt = found.mqtt
+    if not mqtt.tls:
+        yield "mqtt.tls is false: whoever is on the network can read and forge events"
+        if mqtt.port == 8883:
+            yield "mqtt.port 8883 is usually TLS; plain brokers listen on 1883"
+    if found.camera.source == "files":
+        yield "camera.source is files: a simulation, whose gallery no real camera will open"
+    if found.events.publish_labels:
+        yield "events.publish_labels is true: the broker and its subscribers learn the subjects' labels"
+    if found.inference.delegate == "edgetpu" and found.inference.fallback == "cpu":
+        yield "inference.fallback is cpu: without the Edge TPU Porter goes on, slower, and raises an alert"
