@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recognise thread: frames out of the slot, events into the outbox, and everything that touches the gallery.
+
+Pipeline, gallery store and outbox belong to this thread alone; other threads ask it with `ask`, and it answers
+between two frames. Events are committed before the next frame is looked at; when the disk refuses them they wait in
+memory, in order, and are tried again, while recognition goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from device.errors import StorageError
+from device.payloads import ServiceState, VisionInfo
+from device.recognition.gallery import Gallery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from device.payloads import CameraInfo, Event, ModelInfo, Presence
+    from device.pipeline import Pipeline
+    from device.ports import Clock, GalleryStore, Outbox, StateBoard
+    from device.recognition.events import EventMaker
+    from device.records import Frame, Sighting, Stamp
+    from device.supervisor import LatestSlot
+    from device.troubles import Troubles
+
+log = logging.getLogger("porter.recogniser")
+
+FRAME_WAIT_S = 0.1
+BOARD_PERIOD_NS = 5_000_000_000
+EXPIRY_PERIOD_NS = 1_000_000_000
+
+
+class Recogniser:
+    """The step of the recognise worker."""
+
+    def __init__(
+        self,
+        *,
+        slot: LatestSlot[Frame],
+        pipeline: Pipeline,
+        maker: EventMaker,
+        gallery: GalleryStore,
+        outbox: Outbox,
+        board: StateBoard,
+        clock: Clock,
+        troubles: Troubles,
+        camera: CameraInfo,
+        models: list[ModelInfo],
+    ) -> None:
+        self._slot = slot
+        self.pipeline = pipeline
+        self._maker = maker
+        self.gallery = gallery
+        self._outbox = outbox
+        self._board = board
+        self._clock = clock
+        self._troubles = troubles
+        self._camera = camera
+        self._models = models
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._unsaved: list[Event] = []
+        self._presence: Presence | None = None
+        self._shown_ns = 0
+        self._expiry_ns = 0
+        self._troubles_shown = 0
+        self.after_frame: Callable[[], None] = lambda: None
+        self.refresh_gallery()
+
+    def ask(self, work: Callable[[], None]) -> None:
+        """From any thread: has `work` done on the recognise thread before the next frame."""
+        self._inbox.put(work)
+
+    def step(self) -> None:
+        """Does what was asked, then one frame if there is one, then what is due."""
+        self._do_asked()
+        frame = self._slot.take(FRAME_WAIT_S)
+        now = self._clock.now() if frame is None else frame.captured
+        if frame is None:
+            sightings = self.pipeline.sightings.close_frame(frozenset(), [], now)
+        else:
+            sightings = self.pipeline.process(frame)
+            if self.pipeline.counters.frames == 1:
+                log.info("first_frame sequence=%d", frame.sequence)
+        self.commit(sightings)
+        self._look_after(now)
+        self.after_frame()
+
+    def adopt(self, pipeline: Pipeline, maker: EventMaker, models: list[ModelInfo]) -> None:
+        """Swaps in what a reload built; visits end, since their scores were those of another pipeline."""
+        self.end_visits()
+        pipeline.counters = self.pipeline.counters
+        self.pipeline, self._maker, self._models = pipeline, maker, models
+        self.refresh_gallery()
+
+    def refresh_gallery(self) -> None:
+        """Takes a new snapshot of the store: after an enrolment, a withdrawal, an expiry."""
+        now = self._clock.now()
+        snapshot = Gallery(self.gallery.load(now.utc_ns))
+        self.commit(self.pipeline.sightings.adopt(snapshot, now))
+        self._shown_ns = 0
+
+    def end_visits(self) -> None:
+        """Ends every visit: paused, reloading or stopping."""
+        self.commit(self.pipeline.sightings.end_all(self._clock.now()))
+
+    def close(self) -> None:
+        """The worker's cleanup: visits end, nothing unsaved stays behind silently, the databases close."""
+        self.end_visits()
+        self._show(self._clock.now(), stopping=True)
+        if self._unsaved:
+            log.error("events_lost count=%d", len(self._unsaved))
+        self.gallery.close()
+        self._outbox.close()
+
+    def commit(self, sightings: list[Sighting]) -> None:
+        """Commits the events of these sightings, after those that could not be committed before."""
+        self._unsaved += [self._maker.event(sighting) for sighting in sightings]
+        if not self._unsaved:
+            return
+        try:
+            self._outbox.append(self._unsaved)
+        except StorageError as error:
+            self._troubles.raise_("outbox_full", error.message, error.hint)
+            return
+        self._unsaved = []
+        self._troubles.clear("outbox_full")
+
+    def _do_asked(self) -> None:
+        while True:
+            try:
+                work = self._inbox.get_nowait()
+            except Empty:
+                return
+            work()
+
+    def _look_after(self, now: Stamp) -> None:
+        """Expired consents go within a second; unsaved events are tried again; the board is kept fresh."""
+        if now.boot_ns - self._expiry_ns >= EXPIRY_PERIOD_NS:
+            self._expiry_ns = now.boot_ns
+            self._erase_expired(now)
+            self.commit([])
+        presence = self._maker.presence(self.pipeline.sightings.visits.values(), now)
+        changed = self._presence is None or presence.present != self._presence.present
+        if changed or now.boot_ns - self._shown_ns >= BOARD_PERIOD_NS or self._troubles_changed():
+            self._presence = presence
+            self._show(now)
+
+    def _erase_expired(self, now: Stamp) -> None:
+        try:
+            gone = self.gallery.erase_expired(now.utc_ns)
+        except StorageError as error:
+            # The snapshot scores the expired -1 by itself: erasing late never means matching late.
+            self._troubles.raise_("gallery_failed", error.message, error.hint)
+            return
+        if gone:
+            log.info("consents_expired count=%d", len(gone))
+            self.refresh_gallery()
+
+    def _troubles_changed(self) -> bool:
+        present = hash(tuple(self._troubles.standing()))
+        changed, self._troubles_shown = present != self._troubles_shown, present
+        return changed
+
+    def _show(self, now: Stamp, *, stopping: bool = False) -> None:
+        self._shown_ns = now.boot_ns
+        presence = self._maker.presence(self.pipeline.sightings.visits.values(), now)
+        info = VisionInfo(
+            cameras=[self._camera], models=self._models, subjects=len(self.pipeline.sightings.gallery)
+        )
+        state = ServiceState(
+            boot_ns=now.boot_ns,
+            stopping=stopping,
+            info=info,
+            presence=[presence],
+            troubles=self._troubles.standing(),
+        )
+        try:
+            self._board.show(state)
+        except StorageError as error:
+            log.error("board_failed text=%r", error.message)
