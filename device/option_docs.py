@@ -104,7 +104,7 @@ def describe(annotation: Any) -> tuple[str, str]:
     """A type in words and its limits in words (empty: none)."""
     form = str(_declared(annotation).get("x-form", ""))
     kind, limits = _describe(mi.type_info(annotation))
-    return (kind, f"of the form: {form}") if form else (kind, limits)
+    return (kind, f"({form})") if form else (kind, limits)
 
 
 def _describe(info: mi.Type) -> tuple[str, str]:
