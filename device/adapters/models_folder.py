@@ -2,7 +2,7 @@
 """The models folder: one folder a model, with its manifest `model.toml` and the .tflite files of its variants.
 
 Only detectors and embedders load. The refusal of any other task is one of the things Porter never does (traits), and
-so is an embedder with a second output: there is no side door for an "age" head.
+so is that of an output beside a detector's maps or the one embedding: there is no side door for an "age" head.
 A file is checked against the manifest's size and SHA-256 before anything maps it: the TFLite runtimes trust a file.
 """
 
@@ -30,6 +30,9 @@ MANIFEST = "model.toml"
 TASKS = ("detector", "embedder")
 SYSTEM_FOLDER = Path("/usr/share/porter/models")
 CHUNK_BYTES = 1 << 20
+# A detector's maps at each stride: score, objectness, box, five landmarks (`vision/detect.py`).
+DETECTOR_OUTPUT = re.compile(r"(cls|obj|bbox|kps)_(8|16|32)")
+NO_TRAITS = "Porter knows no traits"
 
 Task = Literal["detector", "embedder"]
 Delegate = Literal["cpu", "edgetpu"]
@@ -103,8 +106,8 @@ class Variant(Part, frozen=True):
 class InputPicture(Part, frozen=True):
     """What pixels the model wants: value = (pixel - offset) / scale, channels in the order `colour`."""
 
-    width_px: Annotated[int, Meta(ge=16, le=4096)]
-    height_px: Annotated[int, Meta(ge=16, le=4096)]
+    width_px: Annotated[int, Meta(ge=1, le=4096)]
+    height_px: Annotated[int, Meta(ge=1, le=4096)]
     colour: Literal["rgb", "bgr"]
     offset: float
     scale: Annotated[float, Meta(gt=0)]
@@ -238,7 +241,7 @@ def _checked(raw: dict[str, Any], path: Path, name: str) -> Manifest:
         )
     if raw.get("task") not in TASKS:
         expected = f"expected {' or '.join(TASKS)}, found {raw.get('task')!r}"
-        hint = "Porter knows no traits: no age, sex, ethnicity, emotion or gait; only detectors and embedders load"
+        hint = f"{NO_TRAITS}: no age, sex, ethnicity, emotion or gait; only detectors and embedders load"
         raise ConfigError(str(path), "task", expected, hint=hint)
     for where, number in _floats(raw):
         if not math.isfinite(number):
@@ -281,7 +284,7 @@ def _contradictions(manifest: Manifest, name: str) -> Iterator[tuple[str, str]]:
         shape = [1, manifest.input.height_px, manifest.input.width_px, 3]
         if variant.input.shape != shape:
             yield f"{here}.input.shape", f"expected {shape} (from [input]), found {variant.input.shape}"
-        yield from _embedder_contradictions(manifest.task, variant, here)
+        yield from _task_contradictions(manifest.task, variant, here)
         tensors: dict[str, InputTensor | OutputTensor] = {
             f"outputs.{key}": item for key, item in variant.outputs.items()
         }
@@ -293,14 +296,23 @@ def _contradictions(manifest: Manifest, name: str) -> Iterator[tuple[str, str]]:
                 )
 
 
-def _embedder_contradictions(task: Task, variant: Variant, here: str) -> Iterator[tuple[str, str]]:
+def _task_contradictions(task: Task, variant: Variant, here: str) -> Iterator[tuple[str, str]]:
+    """What a detector or an embedder may give out, and nothing else."""
     if task == "detector":
+        for name in variant.outputs:
+            if not DETECTOR_OUTPUT.fullmatch(name):
+                yield (
+                    f"{here}.outputs.{name}",
+                    f"expected only cls, obj, bbox, kps at 8, 16, 32 ({NO_TRAITS})",
+                )
         if variant.thresholds:
             yield f"{here}.thresholds", "expected none: a detector compares nobody"
         return
     if len(variant.outputs) != 1:
-        found = ", ".join(variant.outputs)
-        yield f"{here}.outputs", f"expected one, the embedding (Porter knows no traits), found {found}"
+        yield (
+            f"{here}.outputs",
+            f"expected one, the embedding ({NO_TRAITS}), found {', '.join(variant.outputs)}",
+        )
     for name, tensor in variant.outputs.items():
         if len(tensor.shape) != 2 or tensor.shape[0] != 1:
             yield f"{here}.outputs.{name}.shape", f"expected [1, D], found {tensor.shape}"

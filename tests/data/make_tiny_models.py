@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the tiny models of the tests: `python tests/data/make_tiny_models.py`.
 
-All four compute the same from `pixels` (1, 4, 4, 3): `mean`, the mean over the channels (1, 4, 4, 1), and `peak`, its
-2x2 maximum (1, 2, 2, 1), so that a test can work the result out by hand.
+All four compute the same from `pixels` (1, 4, 4, 3): `cls_8`, the mean over the channels (1, 4, 4, 1), and `cls_16`,
+its 2x2 maximum (1, 2, 2, 1), so that a test can work the result out by hand. The names are two of a detector's.
 
 tiny_int8       CONV_2D and MAX_POOL_2D, int8: pixels scale 1, outputs scale 1, zero point -128, so q = real - 128
 tiny_float      the same in float32
-tiny_signature  tiny_float with the converter's anonymous tensor names; only its signature knows `mean` and `peak`
+tiny_signature  tiny_float with the converter's anonymous tensor names; only its signature knows `cls_8` and `cls_16`
 tiny_edgetpu    one `edgetpu-custom-op`, as the Edge TPU's compiler leaves it; stub_delegate.c runs it
 
 Nothing was trained and no picture was used: the weights are ones.
@@ -21,11 +21,17 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 HERE = Path(__file__).parent
-KINDS = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32, "float32": schema.TensorType.FLOAT32}
+KINDS = {
+    "int8": schema.TensorType.INT8,
+    "int32": schema.TensorType.INT32,
+    "float32": schema.TensorType.FLOAT32,
+}
 EMPTY_BUFFER = 0
 
 
-def tensor(name: str, shape: list[int], dtype: str, buffer: int, quantised: tuple[float, int] | None) -> schema.TensorT:
+def tensor(
+    name: str, shape: list[int], dtype: str, buffer: int, quantised: tuple[float, int] | None
+) -> schema.TensorT:
     """A tensor; `quantised` is (scale, zero point)."""
     made = schema.TensorT()
     made.name, made.shape, made.type, made.buffer = name, shape, KINDS[dtype], buffer
@@ -35,7 +41,9 @@ def tensor(name: str, shape: list[int], dtype: str, buffer: int, quantised: tupl
     return made
 
 
-def operator(code: int, inputs: list[int], outputs: list[int], kind: int, options: object) -> schema.OperatorT:
+def operator(
+    code: int, inputs: list[int], outputs: list[int], kind: int, options: object
+) -> schema.OperatorT:
     """An operator with its built-in options (`kind` 0: none)."""
     made = schema.OperatorT()
     made.opcodeIndex, made.inputs, made.outputs = code, inputs, outputs
@@ -44,14 +52,14 @@ def operator(code: int, inputs: list[int], outputs: list[int], kind: int, option
 
 
 def convolution(code: int) -> schema.OperatorT:
-    """`mean` from `pixels`: a 1x1 convolution."""
+    """`cls_8` from `pixels`: a 1x1 convolution."""
     options = schema.Conv2DOptionsT()
     options.padding, options.strideW, options.strideH = schema.Padding.VALID, 1, 1
     return operator(code, [0, 3, 4], [1], schema.BuiltinOptions.Conv2DOptions, options)
 
 
 def pooling(code: int) -> schema.OperatorT:
-    """`peak` from `mean`: a 2x2 maximum."""
+    """`cls_16` from `cls_8`: a 2x2 maximum."""
     options = schema.Pool2DOptionsT()
     options.padding, options.strideW, options.strideH = schema.Padding.VALID, 2, 2
     options.filterWidth, options.filterHeight = 2, 2
@@ -101,7 +109,7 @@ def model(dtype: str, *, anonymous: bool = False, compiled: bool = False) -> byt
     graph.tensors = [
         tensor(name, shape, dtype, EMPTY_BUFFER, quantised)
         for name, shape in zip(
-            names if anonymous else ["pixels", "mean", "peak"],
+            names if anonymous else ["pixels", "cls_8", "cls_16"],
             [[1, 4, 4, 3], [1, 4, 4, 1], [1, 2, 2, 1]],
             strict=True,
         )
@@ -130,7 +138,7 @@ def model(dtype: str, *, anonymous: bool = False, compiled: bool = False) -> byt
     graph.inputs, graph.outputs = [0], [2, 1]
     made.subgraphs = [graph]
     if anonymous:
-        made.signatureDefs = [signature({"mean": 1, "peak": 2}, {"pixels": 0})]
+        made.signatureDefs = [signature({"cls_8": 1, "cls_16": 2}, {"pixels": 0})]
     builder = flatbuffers.Builder(1024)
     builder.Finish(made.Pack(builder), b"TFL3")
     return bytes(builder.Output())
