@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Raspberry Pi's CSI cameras, through the distribution's picamera2.
+
+The ISP makes both pictures: main (RGB) and lores (YUV 4:2:0, the only kind of format that it scales lores to on a
+Pi 4), of the same field. What may surprise:
+
+- The format that is RGB in memory order is called "BGR888" (picamera2 manual, appendix A).
+- Configured as a preview, not as a video: the preview's colour space is sYCC, which is BT.601 in full range, and this
+  is what Pillow's YCbCr means. A video configuration would give Rec. 709 in limited range from 720p on.
+- `queue=False`: a capture waits for a frame exposed after it was asked for, never one kept from before a pause.
+- A request that is not released is a buffer lost: with all gone the camera freezes, and memory that is held over a
+  close runs the contiguous memory (CMA) short (raspberrypi/picamera2#887, #1102). So a request is copied and released
+  at once, and a capture that timed out is cancelled, lest a late request come to nobody.
+- Cameras do freeze (picamera2#952, #1004). The cure is a full reset: close, drop the object, open a new one. Closing a
+  camera whose driver hangs may hang as well; then the worker's heartbeat goes stale and systemd restarts the service.
+- SensorTimestamp is the start of the exposure on CLOCK_BOOTTIME (libcamera's control_ids; the kernel really takes
+  CLOCK_MONOTONIC, which is the same on a machine that never suspends).
+
+Tested against `camera_picamera2_standin`; the test against the real class belongs to the appliance work. This has not
+run on a Raspberry Pi yet.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from device.errors import CameraStalledError, HardwareError
+from device.records import Frame, Stamp
+from device.vision.views import Size, fitted, luma_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from device.ports import Clock
+
+log = logging.getLogger("porter.camera")
+
+BUFFERS = 4  # one exposing, one in the ISP, one being copied, one spare; a video's six cost 1.5 times the CMA
+CONTINUOUS_AUTOFOCUS = 2  # libcamera's AfModeEnum.Continuous
+OLDEST_NS = 10_000_000_000  # a time stamp further in the past than this is not on our clock
+MANY_ERRORS = (RuntimeError, OSError, ValueError, LookupError)  # picamera2 has no error class of its own
+
+
+def import_picamera2() -> Any:
+    """The distribution's picamera2 module; in a virtual environment it needs the system's site packages."""
+    return importlib.import_module("picamera2")
+
+
+class Picamera2Camera:
+    """`ports.Camera` over one CSI camera.
+
+    number: as `rpicam-hello --list-cameras` counts. Sizes are rounded down to even numbers, as the ISP wants them.
+    rate_hz: frames a second, set in the sensor; 0 leaves the rate to picamera2.
+    load_picamera2: gives the module, or a stand-in for it.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        number: int,
+        clock: Clock,
+        width_px: int,
+        height_px: int,
+        *,
+        lores_px: Size,
+        rate_hz: float = 0.0,
+        load_picamera2: Callable[[], Any] = import_picamera2,
+    ) -> None:
+        self._number = number
+        self._clock = clock
+        self._main_px = (even(width_px), even(height_px))
+        self._lores_px = tuple(even(side) for side in fitted(self._main_px, lores_px))
+        self._frame_us = round(1e6 / rate_hz) if rate_hz else 0
+        self._load = load_picamera2
+        self._camera: Any = None
+        self._lores_size: Size = (0, 0)
+        self._sequence = 0
+
+    def open(self) -> None:
+        """Takes the camera and starts it. Raises HardwareError."""
+        self.close()
+        try:
+            picamera2 = self._load()
+        except (ImportError, ValueError) as error:  # ValueError: libcamera built for another numpy
+            raise HardwareError(
+                f"camera {self._number}: picamera2 cannot be imported ({error})",
+                hint="apt install python3-picamera2, and make the environment with --system-site-packages",
+            ) from error
+        try:
+            self._camera = picamera2.Picamera2(self._number)
+        except IndexError as error:
+            raise HardwareError(
+                f"camera {self._number}: there is no such camera",
+                hint="check the ribbon cable at both ends; `rpicam-hello --list-cameras` lists what is found",
+            ) from error
+        except MANY_ERRORS as error:
+            raise self._unusable("cannot be opened", error) from error
+        try:
+            self._start()
+        except MANY_ERRORS as error:
+            self.close()
+            raise self._unusable("cannot be started", error) from error
+
+    def capture(self, timeout_s: float) -> Frame | None:
+        """The next frame that the sensor exposes. Raises CameraStalledError; then reset: close and open."""
+        if self._camera is None:
+            raise RuntimeError("capture before open")
+        request = self._next_request(timeout_s)
+        try:
+            main = request.make_array("main")  # a copy, cropped to the width
+            yuv = request.make_array("lores")  # a copy, rows still padded to the stride
+            metadata = request.get_metadata()
+        except MANY_ERRORS as error:
+            raise self._unusable("gave a frame that cannot be read", error) from error
+        finally:
+            request.release()
+        lores, luma = from_yuv420(yuv, self._lores_size)
+        self._sequence += 1
+        return Frame(self._sequence, self._captured(metadata), np.ascontiguousarray(main), lores, luma)
+
+    def close(self) -> None:
+        """Stops and gives back the camera and drops the object, whatever state it is in; harmless when closed."""
+        camera, self._camera = self._camera, None
+        if camera is None:
+            return
+        try:
+            camera.cancel_all_and_flush()
+            camera.close()  # stops first
+        except MANY_ERRORS as error:
+            log.warning("camera_close_failed number=%d reason=%r", self._number, str(error))
+
+    def _start(self) -> None:
+        camera = self._camera
+        if not hasattr(camera, "cancel_all_and_flush"):
+            raise RuntimeError(
+                "this picamera2 cannot time out yet (no cancel_all_and_flush); upgrade python3-picamera2"
+            )
+        controls: dict[str, Any] = {}
+        if self._frame_us:
+            controls["FrameDurationLimits"] = (self._frame_us, self._frame_us)
+        if "AfMode" in camera.camera_controls:  # else a camera with autofocus stays where its lens rests: far
+            controls["AfMode"] = CONTINUOUS_AUTOFOCUS
+        configuration = camera.create_preview_configuration(
+            main={"format": "BGR888", "size": self._main_px},
+            lores={"format": "YUV420", "size": self._lores_px},
+            buffer_count=BUFFERS,
+            queue=False,
+            controls=controls,
+            display=None,
+            encode=None,
+        )
+        camera.configure(configuration)
+        granted = camera.camera_configuration()  # libcamera may have adjusted what was asked
+        formats = (granted["main"]["format"], granted["lores"]["format"])
+        if formats != ("BGR888", "YUV420"):
+            raise RuntimeError(f"it offers {' and '.join(formats)} where BGR888 and YUV420 were asked")
+        self._lores_size = granted["lores"]["size"]
+        camera.start()
+
+    def _next_request(self, timeout_s: float) -> Any:
+        job = self._camera.capture_request(wait=False)
+        try:
+            return self._camera.wait(job, timeout=timeout_s)
+        except TimeoutError as error:
+            self._cancel(job)
+            raise CameraStalledError(
+                f"camera {self._number}: no frame for {timeout_s:g} s",
+                hint="if resets do not help, check the ribbon cable and the power supply",
+            ) from error
+        except MANY_ERRORS as error:
+            raise self._unusable("failed", error) from error
+
+    def _cancel(self, job: Any) -> None:
+        """Takes back a capture that timed out; releases the request if it came at the last moment after all."""
+        self._camera.cancel_all_and_flush()
+        try:
+            self._camera.wait(job, timeout=0).release()
+        except (CancelledError, TimeoutError):
+            return
+
+    def _captured(self, metadata: dict[str, Any]) -> Stamp:
+        now = self._clock.now()
+        age_ns = now.boot_ns - int(metadata.get("SensorTimestamp", now.boot_ns))
+        if not 0 <= age_ns <= OLDEST_NS:
+            return now
+        return Stamp(now.boot_ns - age_ns, now.utc_ns - age_ns, now.synced)
+
+    def _unusable(self, what: str, error: Exception) -> HardwareError:
+        hint = "does another program use it? `fuser -v /dev/media*` tells; is the user in the group `video`?"
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError):
+            hint = "contiguous memory may be short: see CmaFree in /proc/meminfo; a reboot gives it back"
+        return HardwareError(f"camera {self._number}: it {what}: {error}", hint=hint)
+
+
+def even(side_px: int) -> int:
+    """The next lower even number, at least 2."""
+    return max(2, side_px - side_px % 2)
+
+
+def from_yuv420(yuv: NDArray[np.uint8], size_px: Size) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """lores (h, w, 3) RGB and the motion gate's luma, from a planar 4:2:0 picture, BT.601 in full range (sYCC).
+
+    yuv: (h * 3 / 2, stride) uint8: h rows of Y, then all of U, then all of V, whose rows have half the stride, so that
+    two of them fill one row of the array. The columns beyond `size_px` are padding.
+    """
+    width, height = size_px
+    stride = yuv.shape[1]
+    chroma = yuv[height:].reshape(2, height // 2, stride // 2)[:, :, : width // 2]
+    y = Image.fromarray(np.ascontiguousarray(yuv[:height, :width]))
+    u, v = (
+        Image.fromarray(np.ascontiguousarray(p)).resize(size_px, Image.Resampling.BILINEAR) for p in chroma
+    )
+    return np.array(Image.merge("YCbCr", (y, u, v)).convert("RGB"), dtype=np.uint8), luma_of(y)

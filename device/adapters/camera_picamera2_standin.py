@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stand-in for the picamera2 module, for machines without a Pi: what `camera_picamera2` uses of it, no more.
+
+Written after picamera2's own source (picamera2.py, request.py, job.py): padded rows of YUV420, a fixed
+number of buffers that come back only by `release`, jobs whose result may time out or be cancelled, a camera number
+that is an index into what was found, and RuntimeErrors for nearly everything.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from device.ports import Clock
+
+ROW_ALIGNMENT = 64
+
+
+class StandinModule:
+    """Has the shape of the module: `Picamera2(number)` opens a camera. Failures are told in the constructor.
+
+    picture: called with the frame's number, gives (height, width, 3) uint8 RGB of `size_px`, what the sensor sees.
+    cameras: how many are plugged in. stall_after: frames after which none come, until the camera is closed.
+    late: a stalled capture is completed at the moment it is cancelled. fails: name of a method to the error it raises.
+    granted: formats that `configure` grants, where not those asked. autofocus: whether the lens can move.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        picture: Callable[[int, tuple[int, int]], NDArray[np.uint8]],
+        *,
+        cameras: int = 1,
+        stall_after: int | None = None,
+        late: bool = False,
+        fails: dict[str, Exception] | None = None,
+        granted: dict[str, str] | None = None,
+        autofocus: bool = False,
+        timestamp_offset_ns: int = -30_000_000,
+    ) -> None:
+        self.clock = clock
+        self.picture = picture
+        self.cameras = cameras
+        self.stall_after = stall_after
+        self.late = late
+        self.fails = fails or {}
+        self.granted = granted or {}
+        self.autofocus = autofocus
+        self.timestamp_offset_ns = timestamp_offset_ns
+        self.taken: list[int] = []  # cameras that somebody has open
+        self.frames = 0
+        self.held = 0  # requests that nobody has released
+        self.configurations: list[dict[str, Any]] = []
+
+    def Picamera2(self, number: int = 0) -> StandinCamera:  # noqa: N802  the name of the real class
+        """Opens a camera, as the real constructor does."""
+        if number not in range(self.cameras):
+            raise IndexError("list index out of range")
+        self.fail("Picamera2")
+        if number in self.taken:
+            raise RuntimeError("Camera __init__ sequence did not complete.")
+        self.taken.append(number)
+        return StandinCamera(self, number)
+
+    def fail(self, method: str) -> None:
+        """Raises what this method was told to raise."""
+        if method in self.fails:
+            raise self.fails[method]
+
+
+class StandinJob:
+    """A capture under way."""
+
+    def __init__(self) -> None:
+        self.request: StandinRequest | None = None
+        self.cancelled = False
+
+
+class StandinRequest:
+    """A completed request: arrays may be made from it until it is released, once."""
+
+    def __init__(self, module: StandinModule, configuration: dict[str, Any], number: int) -> None:
+        self._module = module
+        self._configuration = configuration
+        self._number = number
+        self._held = True
+        module.held += 1
+
+    def make_array(self, name: str) -> NDArray[np.uint8]:
+        """A copy: main without its padding, lores (YUV420) with it."""
+        self._module.fail("make_array")
+        if not self._held:
+            raise RuntimeError("request was released")
+        size = self._configuration[name]["size"]
+        picture = self._module.picture(self._number, size)
+        return picture.copy() if name == "main" else yuv420(picture, self._configuration[name]["stride"])
+
+    def get_metadata(self) -> dict[str, Any]:
+        """The controls that go with the frame; here only its time stamp."""
+        return {"SensorTimestamp": self._module.clock.now().boot_ns + self._module.timestamp_offset_ns}
+
+    def release(self) -> None:
+        """Gives the buffers back."""
+        if not self._held:
+            raise RuntimeError("CompletedRequest: lock now has negative ref_count")
+        self._held = False
+        self._module.held -= 1
+
+
+class StandinCamera:
+    """One open camera."""
+
+    def __init__(self, module: StandinModule, number: int) -> None:
+        self._module = module
+        self._number = number
+        self._configuration: dict[str, Any] | None = None
+        self._running = False
+        self._jobs: list[StandinJob] = []
+        self.camera_controls: dict[str, Any] = {"FrameDurationLimits": (100, 83333, 33333)}
+        if module.autofocus:
+            self.camera_controls["AfMode"] = (0, 2, 0)
+
+    def create_preview_configuration(
+        self,
+        *,
+        main: dict[str, Any],
+        lores: dict[str, Any],
+        buffer_count: int,
+        queue: bool,
+        controls: dict[str, Any],
+        display: str | None,
+        encode: str | None,
+    ) -> dict[str, Any]:
+        """A configuration to hand to `configure`."""
+        return {
+            "main": dict(main),
+            "lores": dict(lores),
+            "buffer_count": buffer_count,
+            "queue": queue,
+            "controls": controls,
+            "display": display,
+            "encode": encode,
+        }
+
+    def configure(self, configuration: dict[str, Any]) -> None:
+        """Checks as the real one does, and allocates."""
+        self._module.fail("configure")
+        for name in ("main", "lores"):
+            width, height = configuration[name]["size"]
+            if type(configuration[name]["size"]) is not tuple:
+                raise RuntimeError(f"size in {name} stream should be (width, height)")
+            if width % 2 or height % 2:
+                raise RuntimeError("width and height should be even")
+            configuration[name]["stride"] = -(-width // ROW_ALIGNMENT) * ROW_ALIGNMENT
+            configuration[name]["format"] = self._module.granted.get(name, configuration[name]["format"])
+        if any(
+            low > high
+            for low, high in zip(configuration["lores"]["size"], configuration["main"]["size"], strict=True)
+        ):
+            raise RuntimeError("lores stream dimensions may not exceed main stream")
+        self._configuration = configuration
+        self._module.configurations.append(configuration)
+
+    def camera_configuration(self) -> dict[str, Any] | None:
+        """What `configure` granted."""
+        return self._configuration
+
+    def start(self) -> None:
+        """Frames flow from here on."""
+        self._module.fail("start")
+        if self._configuration is None:
+            raise RuntimeError("Camera has not been configured")
+        self._running = True
+
+    def capture_request(self, *, wait: bool) -> StandinJob:
+        """Asks for the next request; only the asynchronous form."""
+        self._module.fail("capture_request")
+        if wait:
+            raise RuntimeError("only wait=False is stood in for")
+        job = StandinJob()
+        self._jobs.append(job)
+        module = self._module
+        free = self._buffers() - module.held
+        if self._running and free > 0 and (module.stall_after is None or module.frames < module.stall_after):
+            self._complete(job)
+        return job
+
+    def wait(self, job: StandinJob, timeout: float | None = None) -> StandinRequest:
+        """The job's request. Raises TimeoutError, or CancelledError."""
+        if job.request is not None:
+            return job.request
+        if job.cancelled:
+            raise CancelledError
+        if timeout is None:
+            raise AssertionError("a stalled camera would be waited for without end")
+        raise TimeoutError
+
+    def cancel_all_and_flush(self) -> None:
+        """Cancels every job that is not done."""
+        for job in self._jobs:
+            if self._module.late and job.request is None:
+                self._complete(job)
+            job.cancelled = job.request is None
+        self._jobs = []
+
+    def close(self) -> None:
+        """Stops and gives back the camera; a stall ends with it."""
+        if self._number in self._module.taken:
+            self._module.taken.remove(self._number)
+            self._running = False
+            self._module.stall_after = None
+        self._module.fail("close")
+
+    def _buffers(self) -> int:
+        return int((self._configuration or {}).get("buffer_count", 0))
+
+    def _complete(self, job: StandinJob) -> None:
+        if self._configuration is None:
+            raise RuntimeError("Camera has not been configured")
+        job.request = StandinRequest(self._module, self._configuration, self._module.frames)
+        self._module.frames += 1
+
+
+def yuv420(picture: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
+    """(h * 3 / 2, stride): the picture in BT.601 full range, planar 4:2:0, rows padded with noise-like 0xAA."""
+    height, width, _ = picture.shape
+    red, green, blue = (picture[:, :, channel].astype(np.float64) for channel in range(3))
+    y = 0.299 * red + 0.587 * green + 0.114 * blue
+    both = ((blue - y) / 1.772 + 128, (red - y) / 1.402 + 128)
+    halved = [chroma.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3)) for chroma in both]
+    rows = np.full((height * 3 // 2, stride), 0xAA, np.uint8)
+    rows[:height, :width] = np.clip(np.rint(y), 0, 255)
+    halves = rows[height:].reshape(2, height // 2, stride // 2)
+    for half, plane in zip(halves, halved, strict=True):
+        half[:, : width // 2] = np.clip(np.rint(plane), 0, 255)
+    return rows
