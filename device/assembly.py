@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a `Config` to the parts that see: camera, models, pipeline. Used by the vision service, replay and bench.
+
+Nothing here starts a thread or opens a camera or a database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device.adapters.camera_files import FilesCamera, kind_of
+from device.adapters.models_folder import default_folder, threshold_at
+from device.errors import InputError
+from device.inference import Inference, LoadedModel
+from device.payloads import CameraInfo, ModelHashes, ModelInfo
+from device.pipeline import Pipeline
+from device.recognition.events import EventMaker
+from device.recognition.presentation import Presentation
+from device.recognition.sightings import DecisionRule, Sightings
+from device.recognition.tracks import Tracker
+from device.vision.detect import Detector
+from device.vision.embed import Embedder
+from device.vision.motion import MotionGate
+from device.vision.tensors import Normalisation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from device.errors import HardwareError
+    from device.options import Config
+    from device.ports import Camera, Clock
+
+DEFAULT_FMR = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The two models of a pipeline, ready to run."""
+
+    detector: LoadedModel
+    embedder: LoadedModel
+
+    def infos(self) -> list[ModelInfo]:
+        """Both, as they are told to subscribers."""
+        return [
+            ModelInfo(
+                name=model.manifest.name,
+                task=model.manifest.task,
+                variant=model.variant.name,
+                sha256=f"sha256:{model.variant.sha256}",
+                delegate=model.delegate,
+            )
+            for model in (self.detector, self.embedder)
+        ]
+
+    def hashes(self) -> ModelHashes:
+        """Both files' hashes, as events carry them."""
+        return ModelHashes(f"sha256:{self.detector.variant.sha256}", f"sha256:{self.embedder.variant.sha256}")
+
+    def lost(self) -> HardwareError | None:
+        """Why a model does not run on the Edge TPU as configured; None when all is as it should be."""
+        return self.detector.lost or self.embedder.lost
+
+
+def load_models(config: Config) -> Models:
+    """Both models, each in an interpreter of its own. Raises InputError (model, file) or HardwareError (Edge TPU)."""
+    options = config.inference
+    inference = Inference(
+        delegate=options.delegate,
+        fallback=options.fallback,
+        runtime=options.runtime,
+        threads=options.threads,
+        edgetpu_library=options.edgetpu_library,
+        edgetpu_device=options.edgetpu_device,
+    )
+    folder = Path(config.models.folder) if config.models.folder else default_folder()
+    return Models(
+        inference.load(folder, config.models.detector, "detector"),
+        inference.load(folder, config.models.embedder, "embedder"),
+    )
+
+
+def normalisation(model: LoadedModel) -> Normalisation:
+    """How the model wants its pixels."""
+    picture = model.manifest.input
+    return Normalisation(picture.colour, picture.offset, picture.scale)
+
+
+def threshold_of(config: Config, embedder: LoadedModel) -> tuple[float, float | None]:
+    """The score from which a subject matches, and the FMR it stands for (None where nobody measured it)."""
+    if config.recognition.threshold is not None:
+        return config.recognition.threshold, None
+    measured = threshold_at(embedder.variant, DEFAULT_FMR)
+    return measured.score, measured.fmr
+
+
+def make_events(
+    config: Config, models: Models, boot_id: str, random_bits: Callable[[int], int]
+) -> EventMaker:
+    """The maker of this camera's events."""
+    threshold, fmr = threshold_of(config, models.embedder)
+    return EventMaker(
+        device=config.device.id,
+        camera=config.camera.name,
+        boot_id=boot_id,
+        random_bits=random_bits,
+        publish_labels=config.events.publish_labels,
+        live_max_age_s=config.events.live_max_age_s,
+        threshold=threshold,
+        fmr_at_threshold=fmr,
+        models=models.hashes(),
+    )
+
+
+def make_pipeline(config: Config, models: Models, maker: EventMaker) -> Pipeline:
+    """A pipeline with an empty gallery."""
+    motion, zone, rule = config.motion, config.zone, config.recognition
+    detector, embedder = models.detector, models.embedder
+    return Pipeline(
+        motion=MotionGate(level=motion.level, area=motion.area, hold_ns=ns(motion.hold_s))
+        if motion.enabled
+        else None,
+        detector=Detector(
+            detector.interpreter,
+            normalisation(detector),
+            score_threshold=config.detection.score_threshold,
+            nms_iou=config.detection.nms_iou,
+        ),
+        tracks=Tracker(gap_ns=ns(rule.track_gap_s)),
+        presentation=Presentation(
+            [(x, y) for x, y in zone.polygon],
+            min_face_px=zone.min_face_px,
+            max_yaw_deg=zone.max_yaw_deg,
+            max_pitch_deg=zone.max_pitch_deg,
+            max_roll_deg=zone.max_roll_deg,
+        ),
+        embedder=Embedder(embedder.interpreter, normalisation(embedder)),
+        sightings=Sightings(
+            DecisionRule(
+                threshold=threshold_of(config, embedder)[0],
+                margin=rule.margin,
+                hysteresis=rule.hysteresis,
+                min_quality=rule.min_quality,
+                min_frames=rule.min_frames,
+                max_frames=rule.max_frames,
+                recheck_ns=ns(rule.recheck_s),
+                visit_end_ns=ns(rule.visit_end_s),
+            ),
+            maker.new_id,
+        ),
+    )
+
+
+def make_camera(config: Config, clock: Clock, lores_px: tuple[int, int]) -> Camera:
+    """The configured camera, not yet open. Only the adapter that is asked for is imported."""
+    options = config.camera
+    size = options.width_px, options.height_px
+    if options.source == "picamera2":
+        from device.adapters.camera_picamera2 import Picamera2Camera
+
+        return Picamera2Camera(
+            camera_number(options.path), clock, *size, lores_px=lores_px, rate_hz=options.rate_hz
+        )
+    if options.source == "usb":
+        from device.adapters.camera_video import UsbCamera
+
+        return UsbCamera(options.path, clock, *size, lores_px=lores_px, rate_hz=options.rate_hz)
+    if kind_of(options.path) == "video":
+        from device.adapters.camera_video import VideoFileCamera
+
+        return VideoFileCamera(
+            options.path, clock, *size, lores_px=lores_px, rate_hz=options.rate_hz, loop=options.loop
+        )
+    return FilesCamera(
+        options.path, clock, *size, lores_px=lores_px, rate_hz=options.rate_hz, loop=options.loop
+    )
+
+
+def camera_number(path: str) -> int:
+    """`camera.path` of a picamera2 camera: its number, as `rpicam-hello --list-cameras` counts them."""
+    if not path.isdecimal():
+        raise InputError(
+            f"camera.path: {path!r}: expected a camera number with source picamera2",
+            hint="0 is the first camera; `rpicam-hello --list-cameras` shows them",
+        )
+    return int(path)
+
+
+def camera_info(config: Config) -> CameraInfo:
+    """What subscribers are told of the camera."""
+    options = config.camera
+    return CameraInfo(name=options.name, source=options.source, simulated=options.source == "files")
+
+
+def ns(seconds: float) -> int:
+    """Nanoseconds of a duration in seconds."""
+    return round(seconds * 1e9)

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the vision service: camera to outbox.
+
+Captures frames, finds faces, compares those that present themselves with the enrolled subjects, and commits one
+event at the start and one at the end of a visit to the outbox. It has no network; `porter forward` sends the events.
+SIGHUP reads the configuration again: all of it is taken, or none of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device.adapters.clock import SystemClock
+from device.adapters.control_socket import ControlServer
+from device.adapters.gallery_sqlite import SqliteGallery
+from device.adapters.notify_systemd import SystemdNotifier
+from device.adapters.outbox_sqlite import SqliteOutbox
+from device.adapters.state_file import FileStateBoard
+from device.assembly import camera_info, load_models, make_camera, make_events, make_pipeline
+from device.capture import Capture
+from device.config import changed_restart_options, load
+from device.control_desk import ControlDesk
+from device.errors import ConfigError, PorterError
+from device.logs import setup_logging
+from device.recogniser import Recogniser
+from device.supervisor import LatestSlot, Supervisor, Worker
+from device.troubles import Troubles
+
+if TYPE_CHECKING:
+    import argparse
+
+    from device.assembly import Models
+    from device.options import Config
+    from device.pipeline import Pipeline
+    from device.ports import Clock
+    from device.recognition.events import EventMaker
+    from device.records import Frame
+
+log = logging.getLogger("porter.vision")
+
+CAMERA_SWITCH_S = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument(
+        "--config", type=Path, default=Path("/etc/porter/porter.yaml"), help="default: %(default)s"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Builds the service, runs it until a signal, returns 0."""
+    config = load(args.config)
+    setup_logging(config.log.level)
+    VisionService(args.config, config, SystemClock(), args.notify_socket).run()
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a configuration builds anew at every reload."""
+
+    models: Models
+    maker: EventMaker
+    pipeline: Pipeline
+
+
+class VisionService:
+    """config -> parts -> threads. The main thread runs `run`; capture, recognise and control are workers."""
+
+    def __init__(self, config_path: Path, config: Config, clock: Clock, notify_socket: str | None) -> None:
+        self._config_path = config_path
+        self._config = config
+        self._clock = clock
+        self._troubles = Troubles(clock)
+        self._notifier = SystemdNotifier(notify_socket)
+        self._slot: LatestSlot[Frame] = LatestSlot()
+        built = self._build(config)
+        state_dir = existing_folder(config.device.state_dir, "device.state_dir", config_path)
+        run_dir = existing_folder(config.device.run_dir, "device.run_dir", config_path)
+        self._capture, self._capture_worker = self._make_capture(config, built.models)
+        self._recogniser = self._make_recogniser(config, built, state_dir, run_dir)
+        self._desk = ControlDesk(
+            self._recogniser, lambda: self._capture, lambda: self._config, clock, self._troubles
+        )
+        self._recogniser.after_frame = self._desk.watch
+        self._server = ControlServer(run_dir / "control.sock", self._desk.handle)
+        workers = [
+            Worker("control", self._server.step, cleanup=self._server.close),
+            Worker("recognise", self._recogniser.step, cleanup=self._recogniser.close),
+            self._capture_worker,
+        ]
+        self._supervisor = Supervisor(self._notifier, workers)
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        self._supervisor.run(ready=self._ready, reload=self._reload, tick=self._tick)
+
+    def _ready(self) -> None:
+        log.info("started device=%s camera=%s", self._config.device.id, self._config.camera.name)
+
+    def _tick(self) -> None:
+        if not self._clock.now().synced:
+            self._troubles.raise_(
+                "clock_unsynced",
+                "the clock is not synchronised",
+                "check that NTP reaches a server: timedatectl",
+            )
+        else:
+            self._troubles.clear("clock_unsynced")
+
+    def _build(self, config: Config) -> Built:
+        models = load_models(config)
+        maker = make_events(config, models, self._clock.boot_id, secrets.randbits)
+        return Built(models, maker, make_pipeline(config, models, maker))
+
+    def _make_capture(self, config: Config, models: Models) -> tuple[Capture, Worker]:
+        picture = models.detector.manifest.input
+        camera = make_camera(config, self._clock, (picture.width_px, picture.height_px))
+        capture = Capture(camera, self._slot, self._troubles, stall_after_s=config.camera.stall_after_s)
+        # A camera may take its time to open; a reset waits up to half a minute between two tries.
+        patience_s = config.camera.stall_after_s + 60.0
+        return capture, Worker("capture", capture.step, cleanup=capture.close, patience_s=patience_s)
+
+    def _make_recogniser(self, config: Config, built: Built, state_dir: Path, run_dir: Path) -> Recogniser:
+        embedder = built.models.embedder
+        gallery = SqliteGallery(
+            state_dir / "gallery.sqlite",
+            simulated=config.camera.source == "files",
+            embedder=embedder.manifest.name,
+            embedder_sha256=embedder.variant.sha256,
+            dimension=built.pipeline.embedder.dimension,
+        )
+        outbox = SqliteOutbox(state_dir / "outbox.sqlite")
+        for name, aside in (("gallery", gallery.set_aside), ("outbox", outbox.set_aside)):
+            if aside is not None:
+                self._troubles.raise_(
+                    f"{name}_corrupt",
+                    f"the {name} was damaged and set aside as {aside.name}",
+                    f"look at {aside} and remove it when it is no longer needed",
+                )
+        self._report_fallback(built.models)
+        return Recogniser(
+            slot=self._slot,
+            pipeline=built.pipeline,
+            maker=built.maker,
+            gallery=gallery,
+            outbox=outbox,
+            board=FileStateBoard(run_dir / "state.json"),
+            clock=self._clock,
+            troubles=self._troubles,
+            camera=camera_info(config),
+            models=built.models.infos(),
+        )
+
+    def _report_fallback(self, models: Models) -> None:
+        lost = models.lost()
+        if lost is not None:
+            self._troubles.raise_("tpu_lost", f"running on the CPU instead: {lost.message}", lost.hint)
+        else:
+            self._troubles.clear("tpu_lost")
+
+    def _reload(self) -> None:
+        """SIGHUP: builds everything from the new file first, and swaps only when all of it stands."""
+        try:
+            new = load(self._config_path)
+            refuse_restart_options(self._config_path, self._config, new)
+            built = self._build(new)
+            if new.camera != self._config.camera or new.models != self._config.models:
+                self._switch_camera(new, built.models)
+        except PorterError as error:
+            self._troubles.raise_("config_rejected", error.message, error.hint)
+            log.error("config_rejected text=%r", error.message)
+            return
+        self._config = new
+        setup_logging(new.log.level)
+        self._report_fallback(built.models)
+        self._recogniser.ask(
+            lambda: self._recogniser.adopt(built.pipeline, built.maker, built.models.infos())
+        )
+        self._troubles.clear("config_rejected")
+        log.info("config_reloaded")
+
+    def _switch_camera(self, new: Config, models: Models) -> None:
+        """Closes the camera and opens the new one; where that gives no frame, the old one comes back."""
+        old_config = self._config
+        self._replace_capture(self._make_capture(new, models))
+        if self._waits_for_frame():
+            return
+        failure = self._capture_worker.failure
+        reason = failure.message if isinstance(failure, PorterError) else "no frame came from it"
+        self._replace_capture(self._make_capture(old_config, models))
+        raise ConfigError(
+            str(self._config_path),
+            "camera",
+            f"expected a camera that works: {reason}",
+            hint="the one configured before is in use again",
+        )
+
+    def _replace_capture(self, made: tuple[Capture, Worker]) -> None:
+        self._capture_worker.stop()
+        self._capture_worker.join(self._capture_worker.patience_s)
+        self._capture, self._capture_worker = made
+        self._supervisor.workers[-1] = self._capture_worker
+        self._capture_worker.start()
+
+    def _waits_for_frame(self) -> bool:
+        """Whether the present camera gives a frame in time. Runs on the main thread, which has nothing else to do."""
+        deadline = self._clock.now().boot_ns + round(CAMERA_SWITCH_S * 1e9)
+        while self._clock.now().boot_ns < deadline and self._capture_worker.alive:
+            if self._capture.frames > 0:
+                return True
+            self._capture_worker.join(0.05)
+        return False
+
+
+def refuse_restart_options(path: Path, old: Config, new: Config) -> None:
+    """Raises ConfigError where a running service would have to be another one."""
+    changed = changed_restart_options(old, new)
+    if changed:
+        raise ConfigError(
+            str(path),
+            changed[0],
+            f"cannot change while running: {', '.join(changed)}",
+            hint="systemctl restart porter-vision porter-forward",
+        )
+
+
+def existing_folder(path: str, option: str, config_path: Path) -> Path:
+    """The folder, or a ConfigError that says who would have made it."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ConfigError(
+            str(config_path),
+            option,
+            f"expected an existing folder, got {path}",
+            hint="systemd makes it for the service; elsewhere: mkdir, or name another one",
+        )
+    return folder
