@@ -1,61 +1,269 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a SQLite store needs around its file: private from the start, set aside when damaged, errors with a hint."""
+"""A SQLite file that several processes share, and what becomes of it when it is damaged. Either may come first.
+
+What may surprise:
+
+- Whoever has the file open holds a shared `flock` on `<name>.lock`. A damaged file is put aside (renamed, never
+  overwritten) by whichever process gets that lock exclusively; `<name>.damaged` asks the others to let go, which
+  they do at their next call. Why so careful: when a database is renamed under an open connection, that connection
+  deletes the *new* file's write-ahead log as it closes (sqlite.org/howtocorrupt.html, section 4).
+- A database of another schema version, or somebody else's, is refused and left as it is.
+- A new database is made whole beside its place and then linked there: nobody ever opens half a schema.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import sqlite3
-from typing import TYPE_CHECKING
+import tempfile
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from device.errors import StorageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
-DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-PARTS = ("", "-wal", "-shm")
+log = logging.getLogger("porter.sqlite")
+T = TypeVar("T")
+
+HINTS = {
+    sqlite3.SQLITE_FULL: "free some space in that folder's file system; nothing was half written",
+    sqlite3.SQLITE_IOERR: "is the storage medium full or failing? see the kernel's log; nothing was half written",
+    sqlite3.SQLITE_BUSY: "another process keeps it locked: is a database tool open on it?",
+    sqlite3.SQLITE_CANTOPEN: "does the folder exist, and may this user write to it?",
+    sqlite3.SQLITE_READONLY: "may this user write to the file and its folder?",
+}
+SQL_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
 
-def make_private(path: Path) -> None:
-    """Makes the file if it is not there, and takes it from everybody but its owner, before anything is in it."""
-    if not path.parent.is_dir():
-        raise StorageError(
-            f"{path}: its folder does not exist",
-            hint=f"make it (mkdir -p {path.parent}), or set device.state_dir",
-        )
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    path.chmod(0o600)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a database of ours looks like.
+
+    tables: the CREATE statements. probes: queries that fail where a table or column is not there.
+    """
+
+    application_id: int
+    version: int
+    tables: str
+    probes: tuple[str, ...]
+
+
+class SqliteFile:
+    """One process's connection to the database at `path`. Belongs to one thread at a time."""
+
+    def __init__(self, path: Path, schema: Schema, *, busy_timeout_s: float = 5.0) -> None:
+        self._path = path
+        self._schema = schema
+        self._damaged = path.with_name(path.name + ".damaged")
+        self._busy_timeout_s = busy_timeout_s
+        self._db: sqlite3.Connection | None = None
+        self.generation = 0
+        with self._as_storage_error():
+            self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        self._open()
+
+    @property
+    def set_aside(self) -> Path | None:
+        """The newest damaged file that was put aside and that nobody has taken away yet."""
+        found = self._path.parent.glob(self._path.name + ".corrupt-*Z*")
+        return max((file for file in found if not file.name.endswith(("-wal", "-shm"))), default=None)
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Returns `work(connection)`. Raises StorageError.
+
+        Where the database turns out damaged it is put aside and the work done once more, on a fresh one.
+        """
+        try:
+            return work(self._ready())
+        except SQL_ERRORS as error:
+            if not _is_damage(error):
+                raise _storage_error(self._path, error) from error
+            self._mark_damaged(error)
+        with self._as_storage_error():
+            return work(self._ready())
+
+    def let_go(self) -> None:
+        """Closes the connection; the next `run` opens it again."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Closes for good."""
+        self.let_go()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _ready(self) -> sqlite3.Connection:
+        if self._db is None or self._damaged.exists():
+            self.let_go()
+            self._open()
+        assert self._db is not None  # noqa: S101  `_open` opens or raises
+        return self._db
+
+    def _open(self) -> None:
+        deadline = time.monotonic() + self._busy_timeout_s
+        with self._as_storage_error():
+            while True:
+                fcntl.flock(self._lock, fcntl.LOCK_SH)
+                try:
+                    if self._connect():
+                        return
+                finally:
+                    if self._db is None:
+                        fcntl.flock(self._lock, fcntl.LOCK_UN)
+                if not self._put_aside() and time.monotonic() > deadline:
+                    raise StorageError(
+                        f"{self._path}: damaged, and another process still has it open",
+                        hint="it lets go at its next use of the file; or restart both services",
+                    )
+                time.sleep(0.02)
+
+    def _connect(self) -> bool:
+        """Opens the database, which is made where there is none. False where it is damaged."""
+        if self._damaged.exists():
+            return False
+        if not self._path.exists():
+            _create(self._path, self._schema)
+        db = None
+        try:
+            # The journal mode is WAL since creation. Threads: made by the main thread, used by one worker.
+            db = sqlite3.connect(
+                self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+            )
+            _check(db, self._path, self._schema)
+            db.execute("PRAGMA synchronous = FULL")
+        except (*SQL_ERRORS, StorageError) as error:
+            if db is not None:
+                db.close()
+            if not _is_damage(error):
+                raise
+            self._mark_damaged(error)
+            return False
+        self._db = db
+        self.generation += 1
+        return True
+
+    def _mark_damaged(self, error: Exception) -> None:
+        log.error("database_damaged path=%s error=%r", self._path, str(error))
+        with self._as_storage_error():
+            self._damaged.touch()
+
+    def _put_aside(self) -> bool:
+        """Renames the damaged file and its log, if nobody has it open. False where somebody has."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if self._damaged.exists():  # else another process was quicker
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            aside, number = Path(f"{self._path}.corrupt-{stamp}"), 1
+            while aside.exists():
+                aside, number = Path(f"{self._path}.corrupt-{stamp}-{number}"), number + 1
+            for suffix in ("", "-wal", "-shm"):
+                if (part := Path(f"{self._path}{suffix}")).exists():
+                    part.rename(f"{aside}{suffix}")
+            self._damaged.unlink()
+            _sync_folder(self._path.parent)
+            log.error("database_set_aside path=%s", aside)
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        return True
+
+    @contextmanager
+    def _as_storage_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (*SQL_ERRORS, OSError) as error:
+            raise _storage_error(self._path, error) from error
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing: takes the write lock at once, commits at the end, rolls back on any exception."""
+    db.execute("BEGIN IMMEDIATE")
     try:
-        os.fsync(folder)
+        yield
+        db.execute("COMMIT")
     finally:
-        os.close(folder)
+        if db.in_transaction:
+            db.execute("ROLLBACK")
 
 
-def move_aside(path: Path) -> Path:
-    """Renames a damaged database, its -wal and -shm to `<name>.corrupt-<n>`, with the first n that is free."""
-    number = 1
-    while any(
-        path.with_name(f"{path.name}.corrupt-{number}{part}").exists() for part in ("", "-wal", "-shm")
-    ):
-        number += 1
-    aside = path.with_name(f"{path.name}.corrupt-{number}")
-    for part in ("-shm", "-wal", ""):  # the database last: killed in between, it is found damaged once more
-        old = path.with_name(path.name + part)
-        if old.exists():
-            old.rename(path.with_name(aside.name + part))
-    return aside
+def _create(path: Path, schema: Schema) -> None:
+    handle, name = tempfile.mkstemp(prefix=path.name + ".new-", dir=path.parent)
+    fresh = Path(name)
+    try:
+        os.fchmod(handle, 0o660)
+        with closing(sqlite3.connect(fresh, isolation_level=None)) as db:
+            db.executescript(
+                f"BEGIN; {schema.tables} PRAGMA application_id = {schema.application_id};"
+                f" PRAGMA user_version = {schema.version}; COMMIT; PRAGMA journal_mode = WAL;"
+            )
+        os.fsync(handle)
+        path.hardlink_to(fresh)
+    except FileExistsError:
+        log.debug("database_made_by_another path=%s", path)
+    finally:
+        os.close(handle)
+        fresh.unlink()
+    _sync_folder(path.parent)
 
 
-def storage_error(path: Path, verb: str, error: sqlite3.Error | OSError) -> StorageError:
-    """What SQLite or the system says, with what to do."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    hints = {
-        sqlite3.SQLITE_BUSY: "another Porter process uses it: systemctl status porter-vision",
-        sqlite3.SQLITE_FULL: "the disk is full: free some space; nothing was changed",
-        sqlite3.SQLITE_IOERR: "the disk is full or failing: see `df` and `dmesg`",
-        sqlite3.SQLITE_CORRUPT: "restart porter-vision: it sets the damaged file aside",
-    }
-    return StorageError(
-        f"{path}: cannot be {verb}: {error}", hint=hints.get(code, "it must be the service's own file")
-    )
+def _check(db: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    """Raises StorageError, or what `_is_damage` knows; writes nothing."""
+    if path.stat().st_size == 0:
+        raise _damage("empty file")
+    findings = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if findings != "ok":
+        raise _damage(findings)
+    if db.execute("PRAGMA application_id").fetchone()[0] != schema.application_id:
+        raise StorageError(
+            f"{path}: a database, but not the one Porter keeps there",
+            hint="move it away; it was left as it is",
+        )
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version != schema.version:
+        raise StorageError(
+            f"{path}: schema version {version}, this Porter knows {schema.version}",
+            hint="install the Porter that wrote it, or move the file away; it was left as it is",
+        )
+    try:
+        for probe in schema.probes:
+            db.execute(probe)
+    except sqlite3.OperationalError as error:
+        raise _damage(str(error)) from error
+
+
+def _damage(finding: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(finding)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Text that is not UTF-8, be it in a table or in SQLite's own message about it, was not written by us."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extended bits
+    return isinstance(error, UnicodeDecodeError) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _storage_error(path: Path, error: Exception) -> StorageError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return StorageError(f"{path}: {reason}", hint=HINTS.get(code, "see the log for what happened before"))
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only a file can suffer: damage, other versions, a full disk, two processes, a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from device.adapters.outbox_memory import MemoryOutbox
+from device.adapters.outbox_sqlite import SqliteOutbox
+from device.errors import StorageError
+from tests.events import event_id, make_event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+ROUNDS = 30
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.sqlite"
+
+
+@pytest.fixture
+def outbox(path: Path) -> Iterator[SqliteOutbox]:
+    outbox = SqliteOutbox(path)
+    yield outbox
+    outbox.close()
+
+
+def fill(path: Path, count: int = 40) -> None:
+    outbox = SqliteOutbox(path)
+    outbox.append([make_event(number) for number in range(count)])
+    outbox.close()
+
+
+def raw(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def test_files_are_for_owner_and_group_only(outbox: SqliteOutbox, path: Path) -> None:
+    outbox.append([make_event()])
+    modes = {
+        file.name: stat.S_IMODE(file.stat().st_mode)
+        for file in path.parent.iterdir()
+        if "lock" not in file.name
+    }
+    assert modes == {"outbox.sqlite": 0o660, "outbox.sqlite-wal": 0o660, "outbox.sqlite-shm": 0o660}
+
+
+def test_nothing_is_left_lying_around_after_a_clean_close(path: Path) -> None:
+    fill(path)
+    assert {file.name for file in path.parent.iterdir()} == {"outbox.sqlite", "outbox.sqlite.lock"}
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all, but long enough to be one " * 100])
+def test_a_file_that_is_no_database_is_set_aside(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    outbox = SqliteOutbox(path)
+    assert outbox.set_aside is not None
+    assert outbox.set_aside.read_bytes() == content
+    assert [event.seq for event in outbox.append([make_event()])] == [1]
+    outbox.close()
+
+
+def test_nothing_that_was_set_aside_is_ever_overwritten(path: Path) -> None:
+    for number in range(3):
+        path.write_bytes(b"damage %d" % number)
+        SqliteOutbox(path).close()
+    aside = sorted(file.read_bytes() for file in path.parent.glob("outbox.sqlite.corrupt-*"))
+    assert aside == [b"damage 0", b"damage 1", b"damage 2"]
+
+
+def test_a_torn_file_gives_all_its_events_or_is_set_aside(path: Path, tmp_path: Path) -> None:
+    fill(path)
+    whole = path.read_bytes()
+    for size in range(100, len(whole) + 1, 3989):
+        folder = tmp_path / f"{size}"
+        folder.mkdir()
+        (folder / path.name).write_bytes(whole[:size])
+        outbox = SqliteOutbox(folder / path.name)
+        assert len(outbox.peek(100)) in ({40} if size == len(whole) else {0, 40})
+        assert outbox.set_aside is not None or outbox.depth() == 40
+        outbox.append([make_event(100)])
+        outbox.close()
+
+
+def test_random_damage_never_escapes_as_anything_but_a_storage_error(path: Path, tmp_path: Path) -> None:
+    fill(path)
+    whole = path.read_bytes()
+    dice = random.Random(20261123)
+    for round_number in range(ROUNDS):
+        folder = tmp_path / f"round-{round_number}"
+        folder.mkdir()
+        body = bytearray(whole)
+        for _ in range(dice.choice([1, 20, 400])):
+            body[dice.randrange(len(body))] = dice.randrange(256)
+        (folder / path.name).write_bytes(body)
+        try:
+            outbox = SqliteOutbox(folder / path.name)
+            outbox.peek(100)
+            outbox.append([make_event(1000)])
+            outbox.close()
+        except StorageError:  # another version or somebody else's, by its header
+            assert (folder / path.name).read_bytes() == body
+
+
+def test_damage_that_shows_itself_while_both_have_it_open_loses_no_new_event(path: Path) -> None:
+    fill(path, 4)
+    writer, reader = SqliteOutbox(path), SqliteOutbox(path)
+    writer.append([make_event(50)])
+    with path.open("r+b") as file:  # a bad block: everything after the first page
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+    for log_file in path.parent.glob("outbox.sqlite-wal"):
+        log_file.write_bytes(b"")
+    with pytest.raises(StorageError, match="another process still has it open"):
+        SqliteOutbox(path, busy_timeout_s=0.1)
+    reader._file.let_go()  # in life these are two processes; the reader's next call would do this
+    writer.append([make_event(60)])
+    assert [event.id for event in reader.peek(10)] == [event_id(60)]
+    assert reader.set_aside == writer.set_aside is not None
+    writer.close()
+    reader.close()
+    again = SqliteOutbox(path)
+    assert [event.id for event in again.peek(10)] == [event_id(60)]
+    again.close()
+
+
+def test_seq_goes_on_after_damage_in_the_middle_of_a_boot(path: Path) -> None:
+    outbox = SqliteOutbox(path)
+    outbox.append([make_event(1), make_event(2)])
+    (path.parent / "outbox.sqlite.damaged").touch()
+    assert [event.seq for event in outbox.append([make_event(3)])] == [3]
+    assert outbox.set_aside is not None
+    outbox.close()
+
+
+def test_a_newer_schema_is_refused_and_left_untouched(path: Path) -> None:
+    fill(path)
+    raw(path, "PRAGMA user_version = 2")
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(StorageError, match="schema version 2, this Porter knows 1") as caught:
+        SqliteOutbox(path)
+    assert "left as it is" in caught.value.hint
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+
+
+def test_somebody_elses_database_is_refused_and_left_untouched(path: Path) -> None:
+    raw(path, "CREATE TABLE recipes (name TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match="not the one Porter keeps there"):
+        SqliteOutbox(path)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_folder_is_named_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="nowhere") as caught:
+        SqliteOutbox(tmp_path / "nowhere" / "outbox.sqlite")
+    assert "folder" in caught.value.hint
+
+
+def test_a_body_that_cannot_be_decoded_is_buried_and_never_blocks_the_rest(
+    outbox: SqliteOutbox, path: Path
+) -> None:
+    outbox.append([make_event(number) for number in range(6)])
+    raw(
+        path,
+        'UPDATE event SET body = CAST(\'{"v": 2, "from": "the future"}\' AS BLOB) WHERE seq = 1',
+        "UPDATE event SET body = x'ff00' WHERE seq = 2",
+        "UPDATE event SET body = zeroblob(0) WHERE seq = 3",
+        "UPDATE event SET body = (SELECT body FROM event WHERE seq = 5) WHERE seq = 4",
+    )
+    assert [event.seq for event in outbox.peek(2)] == [5, 6]
+    assert (outbox.depth(), outbox.dead()) == (2, 4)
+    assert outbox.set_aside is None
+
+
+def test_an_event_with_the_id_of_a_waiting_one_is_refused_whole(outbox: SqliteOutbox) -> None:
+    outbox.append([make_event(1)])
+    with pytest.raises(StorageError, match="UNIQUE"):
+        outbox.append([make_event(2), make_event(1)])
+    assert [event.seq for event in outbox.append([make_event(3)])] == [2]
+
+
+def test_another_process_that_holds_the_lock_too_long_is_named_as_the_cause(path: Path) -> None:
+    outbox = SqliteOutbox(path, busy_timeout_s=0.05)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="locked") as caught:
+            outbox.append([make_event()])
+    assert "another process" in caught.value.hint
+    outbox.append([make_event()])
+    outbox.close()
+
+
+CHILD = """
+import resource, sys
+from pathlib import Path
+from device.adapters.outbox_sqlite import SqliteOutbox
+from device.errors import StorageError
+from tests.events import make_event
+mode, path, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+outbox = SqliteOutbox(path)
+if mode == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+print("ready", flush=True)
+committed = 0
+try:
+    for number in range(limit):
+        outbox.append([make_event(2 * number), make_event(2 * number + 1)])
+        committed += 2
+        print(committed, flush=True)
+except StorageError as error:
+    print(type(error).__name__, error.hint, flush=True)
+"""
+
+
+def child(mode: str, path: Path, limit: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, mode, str(path), str(limit)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(path: Path) -> None:
+    with child("full", path, 120_000) as process:
+        out, _ = process.communicate(timeout=60)
+    *counts, last = out.splitlines()
+    assert last.startswith("StorageError")
+    assert "nothing was half written" in last
+    outbox = SqliteOutbox(path)
+    assert outbox.depth() == int(counts[-1]) > 10
+    assert outbox.set_aside is None
+    assert len(outbox.append([make_event(1_000_000)])) == 1
+    outbox.close()
+
+
+def test_a_kill_at_any_moment_loses_nothing_that_was_committed(path: Path) -> None:
+    dice = random.Random(7)
+    for _ in range(6):
+        path.unlink(missing_ok=True)
+        with child("kill", path, 100_000) as process:
+            assert process.stdout is not None
+            told = [process.stdout.readline() for _ in range(1 + dice.randrange(60))]
+            os.kill(process.pid, signal.SIGKILL)
+            told += process.stdout.readlines()
+        complete = [int(line) for line in told[1:] if line.endswith("\n")]
+        outbox = SqliteOutbox(path)
+        events = outbox.peek(100_000)
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert len(events) % 2 == 0
+        assert len(events) >= max(complete, default=0)
+        outbox.close()
+
+
+def test_many_processes_may_be_first_at_once(path: Path) -> None:
+    children = [child("race", path, 0) for _ in range(4)]
+    for process in children:
+        out, _ = process.communicate(timeout=60)
+        assert out == "ready\n"
+        assert process.returncode == 0
+    assert {file.name for file in path.parent.iterdir()} == {"outbox.sqlite", "outbox.sqlite.lock"}
+
+
+def test_the_fake_fails_as_it_is_told_to() -> None:
+    with pytest.raises(StorageError, match="full"):
+        MemoryOutbox(full_after=1).append([make_event(1), make_event(2)])
+    with pytest.raises(StorageError, match="I/O"):
+        MemoryOutbox(unreadable=True).peek(1)
+    with pytest.raises(StorageError, match="full"):
+        MemoryOutbox(stuck=True).acknowledge(["x"])
