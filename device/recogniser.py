@@ -60,7 +60,7 @@ class Recogniser:
         self._clock = clock
         self._troubles = troubles
         self._camera = camera
-        self._models = models
+        self.models = models
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._unsaved: list[Event] = []
         self._presence: Presence | None = None
@@ -93,7 +93,7 @@ class Recogniser:
         """Swaps in what a reload built; visits end, since their scores were those of another pipeline."""
         self.end_visits()
         pipeline.counters = self.pipeline.counters
-        self.pipeline, self._maker, self._models = pipeline, maker, models
+        self.pipeline, self._maker, self.models = pipeline, maker, models
         self.refresh_gallery()
 
     def refresh_gallery(self) -> None:
@@ -169,7 +169,7 @@ class Recogniser:
         self._shown_ns = now.boot_ns
         presence = self._maker.presence(self.pipeline.sightings.visits.values(), now)
         info = VisionInfo(
-            cameras=[self._camera], models=self._models, subjects=len(self.pipeline.sightings.gallery)
+            cameras=[self._camera], models=self.models, subjects=len(self.pipeline.sightings.gallery)
         )
         state = ServiceState(
             boot_ns=now.boot_ns,

@@ -89,6 +89,11 @@ class Sightings:
         self.visits: dict[str, Visit] = {}
         self.strangers = 0
 
+    @property
+    def threshold(self) -> float:
+        """The fused score from which a subject matches."""
+        return self._rule.threshold
+
     def adopt(self, gallery: Gallery, now: Stamp) -> list[Sighting]:
         """Takes a new snapshot. Running decisions start over; visits of subjects who are gone end at once."""
         self.gallery = gallery
