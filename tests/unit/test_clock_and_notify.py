@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from device.adapters.clock import ManualClock, SystemClock
-from device.adapters.notify_systemd import RecordingNotifier, SilentNotifier, SystemdNotifier
+from device.adapters.notify_systemd import RecordingNotifier, SystemdNotifier
 from device.errors import InputError
 from device.records import Stamp
 
@@ -77,9 +77,9 @@ def test_a_service_manager_that_is_gone_is_logged_once(
     assert len(caplog.records) == 1
 
 
-def test_the_stand_ins_are_notifiers_too() -> None:
+def test_the_stand_in_records_and_without_a_socket_there_is_silence() -> None:
     recording = RecordingNotifier()
-    listeners: list[Notifier] = [recording, SilentNotifier()]
+    listeners: list[Notifier] = [recording, SystemdNotifier(None)]
     for notifier in listeners:
         notifier.notify("READY=1")
     assert recording.states == ["READY=1"]
