@@ -54,7 +54,7 @@ def _path_rules(config: Config) -> Iterator[Violation]:
             yield (
                 path,
                 "expected a path, got one that begins with ~",
-                "write the folder out, e.g. /home/pi/porter",
+                "write the path in full, from / on",
             )
 
 
