@@ -22,7 +22,7 @@ from device.errors import HardwareError, InputError
 from device.ports import TensorDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -31,16 +31,23 @@ RUNTIMES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "t
 UNRESOLVED = "unresolved custom op"
 
 
-def find_runtime(wanted: str = "auto") -> str:
+def is_installed(package: str) -> bool:
+    """Whether `package` can be found; it is not imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def find_runtime(wanted: str = "auto", installed: Callable[[str], bool] = is_installed) -> str:
     """The module of the runtime `wanted`; `auto`: of the first installed one, LiteRT first. Raises InputError."""
     for name, module in RUNTIMES.items():
-        if wanted in {"auto", name} and importlib.util.find_spec(module.partition(".")[0]) is not None:
+        if wanted in {"auto", name} and installed(module.partition(".")[0]):
             return module
-    what = "no TFLite runtime is" if wanted == "auto" else f"the runtime {wanted} is not"
-    packages = (
-        "ai-edge-litert` (or, on Python 3.11, `tflite-runtime 'numpy<2'" if wanted == "auto" else wanted
+    if wanted == "auto":
+        hint = "`pip install ai-edge-litert`, or on Python 3.11 `pip install tflite-runtime 'numpy<2'`"
+        raise InputError("inference.runtime: no TFLite runtime is installed", hint=hint)
+    hint = f"`pip install {wanted}`" + (
+        " (Python 3.11 or older, with 'numpy<2')" if wanted == "tflite-runtime" else ""
     )
-    raise InputError(f"inference.runtime: {what} installed", hint=f"`pip install {packages}`")
+    raise InputError(f"inference.runtime: the runtime {wanted} is not installed", hint=hint)
 
 
 class TfliteInterpreter:
