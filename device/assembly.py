@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.adapters.camera_files import FilesCamera, kind_of
-from device.adapters.models_folder import default_folder, threshold_at
+from device.adapters.models_folder import default_folder, load_manifest, threshold_at
 from device.errors import InputError
-from device.inference import Inference, LoadedModel
+from device.inference import open_interpreter
 from device.payloads import CameraInfo, ModelHashes, ModelInfo
 from device.pipeline import Pipeline
 from device.recognition.events import EventMaker
@@ -28,16 +28,42 @@ from device.vision.tensors import Normalisation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from device.adapters.models_folder import Manifest, Variant
     from device.errors import HardwareError
+    from device.inference import Opened
     from device.options import Config
-    from device.ports import Camera, Clock
+    from device.ports import Camera, Clock, Interpreter
 
 DEFAULT_FMR = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is ready to run, and what its manifest says of it."""
+
+    manifest: Manifest
+    opened: Opened
+
+    @property
+    def interpreter(self) -> Interpreter:
+        """What runs it."""
+        return self.opened.interpreter
+
+    @property
+    def variant(self) -> Variant:
+        """Which of its files runs."""
+        return self.opened.variant
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How it wants its pixels."""
+        picture = self.manifest.input
+        return Normalisation(picture.colour, picture.offset, picture.scale)
+
+
+@dataclass(frozen=True, slots=True)
 class Models:
-    """The two models of a pipeline, ready to run."""
+    """The two models of a pipeline, each in an interpreter of its own."""
 
     detector: LoadedModel
     embedder: LoadedModel
@@ -50,7 +76,7 @@ class Models:
                 task=model.manifest.task,
                 variant=model.variant.name,
                 sha256=f"sha256:{model.variant.sha256}",
-                delegate=model.delegate,
+                delegate=model.opened.delegate,
             )
             for model in (self.detector, self.embedder)
         ]
@@ -61,31 +87,38 @@ class Models:
 
     def lost(self) -> HardwareError | None:
         """Why a model does not run on the Edge TPU as configured; None when all is as it should be."""
-        return self.detector.lost or self.embedder.lost
+        return self.detector.opened.lost or self.embedder.opened.lost
 
 
 def load_models(config: Config) -> Models:
-    """Both models, each in an interpreter of its own. Raises InputError (model, file) or HardwareError (Edge TPU)."""
+    """Loads both models as configured. Raises InputError (model, file) or HardwareError (Edge TPU)."""
+    return Models(
+        load_model(config, config.models.detector, "detector"),
+        load_model(config, config.models.embedder, "embedder"),
+    )
+
+
+def load_model(config: Config, name: str, task: str) -> LoadedModel:
+    """Loads one model, which must be for `task`."""
+    folder = Path(config.models.folder) if config.models.folder else default_folder()
+    manifest = load_manifest(folder, name)
+    if manifest.task != task:
+        raise InputError(
+            f"models.{task}: {name}: its manifest says {manifest.task}",
+            hint=f"name a {task}: `porter models` lists what there is",
+        )
     options = config.inference
-    inference = Inference(
+    opened = open_interpreter(
+        folder,
+        manifest,
         delegate=options.delegate,
         fallback=options.fallback,
         runtime=options.runtime,
         threads=options.threads,
-        edgetpu_library=options.edgetpu_library,
-        edgetpu_device=options.edgetpu_device,
+        library=options.edgetpu_library,
+        device=options.edgetpu_device,
     )
-    folder = Path(config.models.folder) if config.models.folder else default_folder()
-    return Models(
-        inference.load(folder, config.models.detector, "detector"),
-        inference.load(folder, config.models.embedder, "embedder"),
-    )
-
-
-def normalisation(model: LoadedModel) -> Normalisation:
-    """How the model wants its pixels."""
-    picture = model.manifest.input
-    return Normalisation(picture.colour, picture.offset, picture.scale)
+    return LoadedModel(manifest, opened)
 
 
 def threshold_of(config: Config, embedder: LoadedModel) -> tuple[float, float | None]:
@@ -124,7 +157,7 @@ def make_pipeline(config: Config, models: Models, maker: EventMaker) -> Pipeline
         else None,
         detector=Detector(
             detector.interpreter,
-            normalisation(detector),
+            detector.normalisation,
             score_threshold=config.detection.score_threshold,
             nms_iou=config.detection.nms_iou,
         ),
@@ -136,7 +169,7 @@ def make_pipeline(config: Config, models: Models, maker: EventMaker) -> Pipeline
             max_pitch_deg=zone.max_pitch_deg,
             max_roll_deg=zone.max_roll_deg,
         ),
-        embedder=Embedder(embedder.interpreter, normalisation(embedder)),
+        embedder=Embedder(embedder.interpreter, embedder.normalisation),
         sightings=Sightings(
             DecisionRule(
                 threshold=threshold_of(config, embedder)[0],
