@@ -38,7 +38,7 @@ from device.recognition.consent import (
 )
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Consent, Subject
-from device.sqlite_file import DAMAGED, make_private, move_aside, storage_error
+from device.private_database import DAMAGED, make_private, move_aside, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
