@@ -28,19 +28,31 @@ class Verb:
 
 
 VERBS = {
-    "vision": Verb("device.vision_service", "run the vision service: camera to outbox (systemd starts this one)"),
-    "forward": Verb("device.forward_service", "run the forwarder: outbox to broker (systemd starts this one)"),
-    "enrol": Verb("device.commands.enrol", "enrol the consenting person who stands before this device's camera"),
+    "vision": Verb(
+        "device.vision_service", "run the vision service: camera to outbox (systemd starts this one)"
+    ),
+    "forward": Verb(
+        "device.forward_service", "run the forwarder: outbox to broker (systemd starts this one)"
+    ),
+    "enrol": Verb(
+        "device.commands.enrol", "enrol the consenting person who stands before this device's camera"
+    ),
     "subjects": Verb("device.commands.subjects", "list who is enrolled, and until when their consent holds"),
     "withdraw": Verb("device.commands.withdraw", "erase a subject who withdraws their consent"),
     "status": Verb("device.commands.status", "say what the vision service is doing"),
     "pause": Verb("device.commands.pause", "stop looking until `porter resume`"),
     "resume": Verb("device.commands.resume", "look again after `porter pause`"),
-    "check-config": Verb("device.commands.check_config", "check a configuration file and say what is wrong with it"),
-    "models": Verb("device.commands.models", "list the models, check their hashes, tensors and Edge TPU mapping"),
+    "check-config": Verb(
+        "device.commands.check_config", "check a configuration file and say what is wrong with it"
+    ),
+    "models": Verb(
+        "device.commands.models", "list the models, check their hashes, tensors and Edge TPU mapping"
+    ),
     "replay": Verb("device.replay", "run recorded frames through the pipeline and print what it decides"),
     "demo": Verb("device.demo", "watch the whole of Porter work on this machine, broker included"),
-    "evaluate": Verb("device.measure.evaluate", "measure verification, identification and detection on a data folder"),
+    "evaluate": Verb(
+        "device.measure.evaluate", "measure verification, identification and detection on a data folder"
+    ),
     "bench": Verb("device.measure.bench", "measure speed and memory, stage by stage, beside OpenCV"),
 }
 
@@ -60,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="porter",
-        description="Door camera firmware that knows only the people who asked to be known.\n\nverbs:\n" + verb_list(),
+        description="Door camera firmware that knows only the people who asked to be known.\n\nverbs:\n"
+        + verb_list(),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -77,6 +90,10 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(verb_parser)
+    # The one place that looks at the environment: what systemd tells a service it starts.
+    verb_parser.set_defaults(
+        notify_socket=os.environ.get("NOTIFY_SOCKET"), journal="JOURNAL_STREAM" in os.environ
+    )
     return run_guarded(module.run, verb_parser.parse_args(chosen.rest))
 
 

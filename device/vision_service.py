@@ -23,6 +23,7 @@ from device.adapters.state_file import FileStateBoard
 from device.assembly import camera_info, load_models, make_camera, make_events, make_pipeline
 from device.capture import Capture
 from device.config import changed_restart_options, load
+from device.control import SOCKET_NAME
 from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
 from device.logs import setup_logging
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from device.assembly import Models
     from device.options import Config
     from device.pipeline import Pipeline
-    from device.ports import Clock
+    from device.ports import Clock, Notifier
     from device.recognition.events import EventMaker
     from device.records import Frame
 
@@ -55,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Builds the service, runs it until a signal, returns 0."""
     config = load(args.config)
-    setup_logging(config.log.level)
-    VisionService(args.config, config, SystemClock(), args.notify_socket).run()
+    setup_logging(config.log.level, journal=args.journal)
+    VisionService(args.config, config, SystemClock(), SystemdNotifier(args.notify_socket)).run()
     return 0
 
 
@@ -72,12 +73,11 @@ class Built:
 class VisionService:
     """config -> parts -> threads. The main thread runs `run`; capture, recognise and control are workers."""
 
-    def __init__(self, config_path: Path, config: Config, clock: Clock, notify_socket: str | None) -> None:
+    def __init__(self, config_path: Path, config: Config, clock: Clock, notifier: Notifier) -> None:
         self._config_path = config_path
         self._config = config
         self._clock = clock
         self._troubles = Troubles(clock)
-        self._notifier = SystemdNotifier(notify_socket)
         self._slot: LatestSlot[Frame] = LatestSlot()
         built = self._build(config)
         state_dir = existing_folder(config.device.state_dir, "device.state_dir", config_path)
@@ -88,13 +88,13 @@ class VisionService:
             self._recogniser, lambda: self._capture, lambda: self._config, clock, self._troubles
         )
         self._recogniser.after_frame = self._desk.watch
-        self._server = ControlServer(run_dir / "control.sock", self._desk.handle)
+        self._server = ControlServer(run_dir / SOCKET_NAME, self._desk.handle)
         workers = [
             Worker("control", self._server.step, cleanup=self._server.close),
             Worker("recognise", self._recogniser.step, cleanup=self._recogniser.close),
             self._capture_worker,
         ]
-        self._supervisor = Supervisor(self._notifier, workers)
+        self._supervisor = Supervisor(notifier, workers)
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -177,7 +177,7 @@ class VisionService:
             log.error("config_rejected text=%r", error.message)
             return
         self._config = new
-        setup_logging(new.log.level)
+        logging.getLogger("porter").setLevel(new.log.level.upper())
         self._report_fallback(built.models)
         self._recogniser.ask(
             lambda: self._recogniser.adopt(built.pipeline, built.maker, built.models.infos())
