@@ -51,6 +51,7 @@ def save_video(
     """Writes a video of drawn pictures; its container is that of the name."""
     with av.open(str(path), "w", format=container) as output:
         stream = output.add_stream(codec, rate=rate_hz)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = size_px
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for number in range(frames):

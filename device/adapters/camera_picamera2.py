@@ -96,7 +96,7 @@ class Picamera2Camera:
                 hint="apt install python3-picamera2, and make the environment with --system-site-packages",
             ) from error
         try:
-            self._camera = picamera2.Picamera2(self._number)
+            camera = picamera2.Picamera2(self._number)
         except IndexError as error:
             raise HardwareError(
                 f"camera {self._number}: there is no such camera",
@@ -104,6 +104,13 @@ class Picamera2Camera:
             ) from error
         except MANY_ERRORS as error:
             raise self._unusable("cannot be opened", error) from error
+        if not hasattr(camera, "cancel_all_and_flush"):
+            camera.close()
+            raise HardwareError(
+                f"camera {self._number}: this picamera2 would wait for ever for a frozen camera",
+                hint="apt install --only-upgrade python3-picamera2; 0.3.18 is too old (no cancel_all_and_flush)",
+            )
+        self._camera = camera
         try:
             self._start()
         except MANY_ERRORS as error:
@@ -140,10 +147,6 @@ class Picamera2Camera:
 
     def _start(self) -> None:
         camera = self._camera
-        if not hasattr(camera, "cancel_all_and_flush"):
-            raise RuntimeError(
-                "this picamera2 cannot time out yet (no cancel_all_and_flush); upgrade python3-picamera2"
-            )
         controls: dict[str, Any] = {}
         if self._frame_us:
             controls["FrameDurationLimits"] = (self._frame_us, self._frame_us)
@@ -167,8 +170,9 @@ class Picamera2Camera:
         camera.start()
 
     def _next_request(self, timeout_s: float) -> Any:
-        job = self._camera.capture_request(wait=False)
+        job = None
         try:
+            job = self._camera.capture_request(wait=False)
             return self._camera.wait(job, timeout=timeout_s)
         except TimeoutError as error:
             self._cancel(job)
