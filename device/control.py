@@ -71,7 +71,7 @@ class EnrolRequest(Line, frozen=True, tag="enrol"):
     label: Name
     policy_text: str
     acknowledged: bool
-    recorded_by: Name | None = None
+    recorded_by: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
 
     def __post_init__(self) -> None:
         """Refuses a request without consent; msgspec turns the ValueError into its ValidationError."""
@@ -79,6 +79,8 @@ class EnrolRequest(Line, frozen=True, tag="enrol"):
             raise ValueError("acknowledged must be true: nobody is enrolled without their consent")
         if problem := policy_problem(self.policy_text):
             raise ValueError(f"policy_text: {problem}")
+        if self.recorded_by is not None and not self.recorded_by.isprintable():
+            raise ValueError("recorded_by: expected printable characters")
 
 
 Request = StatusRequest | PauseRequest | ResumeRequest | SubjectsRequest | WithdrawRequest | EnrolRequest

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands' end of the control socket: one request, its replies, and clear words when there are none.
 
-Leaving the iterator early hangs up, which cancels the request in the service.
+Hanging up before the last reply cancels the request in the service.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -16,7 +17,7 @@ from device.control import Done, Failed, Progress, Reply, Request, ServiceUnavai
 from device.errors import PorterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from device.control import Result
@@ -33,8 +34,8 @@ class ControlClient:
         self._path = path
         self._timeout_s = timeout_s
 
-    def request(self, request: Request) -> Iterator[Progress | Done]:
-        """The replies as they come; the last one is a Done.
+    def request(self, request: Request) -> Generator[Progress | Done, None, None]:
+        """The replies as they come; the last one is a Done. Closing the generator hangs up.
 
         Raises ServiceUnavailable, or a PorterError with the service's message, hint and exit code.
         """
@@ -51,12 +52,20 @@ class ControlClient:
                     return
         raise self._gone()
 
-    def ask(self, request: Request, kind: type[R]) -> R:
-        """The result of a request that has no progress. Raises as `request` does."""
-        *_, last = self.request(request)
-        if isinstance(last, Done) and isinstance(last.result, kind):
-            return last.result
-        raise self._garbage(f"expected {kind.__name__}")
+    def ask(
+        self, request: Request, kind: type[R], progress: Callable[[Progress], None] = lambda _: None
+    ) -> R:
+        """The result, which must be a `kind`; `progress` is shown what comes before. Raises as `request` does."""
+        result: Result | None = None
+        with closing(self.request(request)) as replies:
+            for reply in replies:
+                if isinstance(reply, Progress):
+                    progress(reply)
+                else:
+                    result = reply.result
+        if not isinstance(result, kind):
+            raise self._garbage(f"expected {kind.__name__}")
+        return result
 
     def _connect(self, sock: socket.socket) -> None:
         try:

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Enrol the consenting person who stands before this device's camera.
+
+Shows the consent text, asks the person to agree, and then follows the live capture with one hint at a time. Nothing
+is stored before the last good sample; Ctrl-C at any moment leaves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import msgspec
+
+from device.commands.common import add_service_arguments, agreed, client, name
+from device.control import (
+    MAX_POLICY_BYTES,
+    Enrolled,
+    EnrolRequest,
+    SubjectList,
+    SubjectsRequest,
+    policy_problem,
+)
+from device.errors import InputError, PorterError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from device.adapters.control_client import ControlClient
+    from device.control import Progress, SubjectLine
+
+INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("--label", required=True, help="how the subject is called on this device")
+    parser.add_argument("--policy", required=True, type=Path, metavar="FILE", help="the consent text, UTF-8")
+    parser.add_argument(
+        "--yes", action="store_true", help="state that the person has read the consent text and agreed to it"
+    )
+    parser.add_argument(
+        "--recorded-by", metavar="NAME", help="who records the consent (default: your user name)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print progress and result as JSON, one object a line"
+    )
+    add_service_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Enrols; 0 done, 1 not agreed or not enrolled, 2 wrong use, 130 interrupted."""
+    label = name(args.label, "--label")
+    recorder = name(args.recorded_by, "--recorded-by", 100) if args.recorded_by is not None else None
+    policy = read_policy(args.policy)
+    service = client(args)
+    digest = hashlib.sha256(policy.encode()).hexdigest()
+    if args.yes:
+        print(f"consent text {args.policy} (SHA-256 {digest}): agreed to, as --yes states", file=sys.stderr)
+    else:
+        print(f"{policy.rstrip()}\n\n(SHA-256 {digest})\n", file=sys.stderr)
+        if not agreed(f"Does the person to be enrolled as {label!r} agree to this?", flag="--yes"):
+            raise PorterError("not agreed: nothing was captured")
+    request = EnrolRequest(label, policy, acknowledged=True, recorded_by=recorder)
+    view = ProgressView(sys.stdout, as_json=args.json)
+    try:
+        enrolled = service.ask(request, Enrolled, view.show)
+    except KeyboardInterrupt:
+        view.end_line()
+        print(f"porter: interrupted: {aftermath(service, label)}", file=sys.stderr)
+        return INTERRUPTED
+    except PorterError:
+        view.end_line()
+        raise
+    view.finish(enrolled)
+    return 0
+
+
+def aftermath(service: ControlClient, label: str) -> str:
+    """What an interrupted enrolment left. Asked of the service, since it may have finished at the last moment."""
+    try:
+        found = service.ask(SubjectsRequest(), SubjectList).subjects
+    except PorterError as error:
+        return f"the capture is dropped; what is stored could not be asked: {error.message}"
+    if any(one.label == unicodedata.normalize("NFC", label).strip() for one in found):
+        return f"the capture is dropped, but {label!r} is enrolled: see porter subjects"
+    return "the capture is dropped, nothing is stored"
+
+
+def read_policy(path: Path) -> str:
+    """The consent text, byte for byte, so that its SHA-256 is the file's. Raises InputError."""
+    hint = "write down what the person agrees to, as plain text of at most 64 KiB"
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_POLICY_BYTES + 1).decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start}: expected UTF-8 text", hint=hint) from None
+    if problem := policy_problem(text):
+        raise InputError(f"{path}: {problem}", hint=hint)
+    return text
+
+
+class ProgressView:
+    """Shows an enrolment: one line drawn again and again on a terminal, else a line whenever something changed."""
+
+    def __init__(self, out: TextIO, *, as_json: bool = False, columns: int | None = None) -> None:
+        self._out = out
+        self._as_json = as_json
+        self._redraw = not as_json and out.isatty()
+        self._columns = columns or shutil.get_terminal_size().columns
+        self._shown = ("", -1)
+        self._open = False
+
+    def show(self, progress: Progress) -> None:
+        """Shows how far it is."""
+        if self._as_json:
+            self._line(msgspec.json.encode(progress).decode())
+            return
+        text = f"{bar(progress.taken, progress.needed)}  {progress.hint}"
+        if self._redraw:
+            text = f"{text}  ({progress.seconds_left:.0f} s left)"[: self._columns - 1]
+            self._out.write(f"\r\x1b[K{text}")
+            self._out.flush()
+            self._open = True
+        elif self._shown != (progress.hint, progress.taken):
+            self._shown = (progress.hint, progress.taken)
+            self._line(text)
+
+    def finish(self, enrolled: Enrolled) -> None:
+        """Shows the result."""
+        self.end_line()
+        self._line(msgspec.json.encode(enrolled).decode() if self._as_json else sentence(enrolled.subject))
+
+    def end_line(self) -> None:
+        """Leaves the line that is drawn again and again."""
+        if self._open:
+            self._line("")
+            self._open = False
+
+    def _line(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
+
+
+def bar(taken: int, needed: int) -> str:
+    """`[###--] 3/5`."""
+    return f"[{'#' * taken}{'-' * (needed - taken)}] {taken}/{needed}"
+
+
+def sentence(subject: SubjectLine) -> str:
+    """The result in words."""
+    return (
+        f"enrolled {subject.label} as {subject.ref} with {subject.references} references; "
+        f"consent {subject.consent} ends on {subject.until}"
+    )
