@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import wave
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -13,7 +15,9 @@ import numpy as np
 import pytest
 
 from device.adapters.camera_video import UsbCamera, VideoFileCamera
+from device.adapters.camera_video.file import with_steps
 from device.adapters.camera_video.pyav import LOCAL_ONLY
+from device.adapters.camera_video.usb import readiness
 from device.adapters.clock import ManualClock
 from device.errors import CameraStalledError, HardwareError, InputError
 from tests.pictures import Waits, save, save_video
@@ -118,6 +122,13 @@ def test_a_telephone_video_stands_upright(tmp_path: Path) -> None:
     assert frame is not None
     assert frame.main.shape == (48, 32, 3)
     assert frame.main[4, 16, 0] > 200 > frame.main[-4, 16, 0]
+
+
+def test_holes_in_the_time_stamps_are_bridged() -> None:
+    """A jump ahead by an hour, a step back and a missing stamp each count as the usual step."""
+    times = [5.0, 5.5, 3605.5, 3606.0, 2.0, None, 9.0, 9.25]
+    frames: Any = [SimpleNamespace(time=time) for time in times]
+    assert [step for _, step in with_steps(iter(frames))] == [0.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]
 
 
 @pytest.mark.parametrize("path", NETWORK)
@@ -404,3 +415,22 @@ def test_a_device_that_is_no_camera_is_a_hardware_error() -> None:
         with pytest.raises(HardwareError, match="/dev/null: expected a USB camera"):
             camera.open()
     camera.close()
+
+
+def test_an_open_device_is_waited_for_by_its_own_descriptor() -> None:
+    """A terminal stands in for the camera: nothing to read at first, then something."""
+    master, slave = os.openpty()
+    try:
+        ready = readiness(os.ttyname(slave))
+        assert not ready(0.0)
+        os.write(master, b"frame\n")
+        assert ready(1.0)
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_a_device_that_nobody_opened_cannot_be_waited_for() -> None:
+    """Rather than waiting on something else."""
+    with pytest.raises(FileNotFoundError, match="/dev/full"):
+        readiness("/dev/full")

@@ -61,7 +61,6 @@ class VideoFileCamera:
     ) -> None:
         self.skipped = 0  # packets that could not be decoded, since construction
         self._path = str(path)
-        self._clock = clock
         self._limit_px = (width_px, height_px)
         self._lores_px = lores_px
         self._period_s = 1.0 / rate_hz if rate_hz else 0.0

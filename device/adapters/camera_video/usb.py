@@ -86,13 +86,13 @@ class UsbCamera:
         try:
             self._container = self._open_container()
             stream = self._container.streams.video[0]
+            if self._given_readable is None:
+                self._readable = readiness(self._path)
         except (self._av.error.FFmpegError, OSError, ValueError, LookupError) as error:
             self.close()
             raise self._unusable(error) from error
         self._skippable = stream.codec_context.name in ALONE
         self._packets = iter(self._container.demux(stream))
-        if self._given_readable is None:
-            self._readable = readiness(self._path)
         self._pace.restart()
 
     def capture(self, timeout_s: float) -> Frame | None:
@@ -168,7 +168,7 @@ def readiness(path: str) -> Callable[[float], bool]:
     """A function that waits up to so many seconds for the open V4L2 device `path` to have a frame.
 
     FFmpeg's V4L2 input waits for ever in VIDIOC_DQBUF and offers no timeout, so its own file descriptor is looked up
-    (only the queue's owner may poll it) and waited for before each read.
+    (only the queue's owner may poll it) and waited for before each read. Raises FileNotFoundError.
     """
     device = Path(path).stat().st_rdev
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  only the names
@@ -178,4 +178,4 @@ def readiness(path: str) -> Callable[[float], bool]:
             continue
         if found == device:
             return lambda timeout_s, fd=int(name): bool(select.select([fd], [], [], timeout_s)[0])  # type: ignore[misc]
-    raise HardwareError(f"{path}: its file descriptor cannot be found", hint="is /proc mounted?")
+    raise FileNotFoundError(f"the open device {path} is not in /proc/self/fd")
