@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from device.recognition.presentation import Presentation
     from device.recognition.sightings import Sightings
     from device.recognition.tracks import Tracker
-    from device.records import Detection, Frame, Sighting
+    from device.records import Detection, Frame, Pose, Sighting
     from device.vision.detect import Detector
     from device.vision.embed import Embedder
     from device.vision.motion import MotionGate
@@ -56,10 +56,12 @@ class Pipeline:
         taker.open_frame(len(faces), now)
         decided: list[Sighting] = []
         for track, detection in faces:
-            if not taker.wants(track, now):
+            pose = self._presented(frame, detection, taker)
+            if pose is None or not taker.wants(track, now):
                 continue
-            crop = self._presented(frame, detection)
-            if crop is None or not taker.accepts(crop.quality, now):
+            image = align(frame.main, detection.landmarks)
+            crop = Crop(image, pose, quality_of(image, pose, detection.box.w))
+            if not taker.accepts(crop.quality, now):
                 continue
             self.counters.embedded += 1
             probe = Probe(self.embedder.embed(crop.image), crop.quality.overall)
@@ -67,14 +69,15 @@ class Pipeline:
             decided += taker.offer(track, probe, scores, now)
         return decided + self.sightings.close_frame(self.tracks.numbers, [t.number for t, _ in faces], now)
 
-    def _presented(self, frame: Frame, detection: Detection) -> Crop | None:
-        """The crop of a face that presents itself; None, and nothing cut out, for everyone else."""
+    def _presented(
+        self, frame: Frame, detection: Detection, taker: Sightings | EnrolmentSession
+    ) -> Pose | None:
+        """The pose of a face that presents itself; None for everyone else, of whom nothing is cut out."""
         pose = pose_of(detection.landmarks)
-        height_px, width_px = frame.main.shape[:2]
-        refusal = self.presentation.refusal(detection, pose, width_px, height_px)
+        refusal = self.presentation.refusal(detection, pose, frame.main.shape[1], frame.main.shape[0])
         if refusal is None:
-            image = align(frame.main, detection.landmarks)
-            return Crop(image, pose, quality_of(image, pose, detection.box.w))
+            self.counters.presented += 1
+            return pose
         self.counters.refused[refusal] = self.counters.refused.get(refusal, 0) + 1
-        (self.enrolment or self.sightings).refuse(refusal)
+        taker.refuse(refusal)
         return None

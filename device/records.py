@@ -153,5 +153,6 @@ class Counters:
     frames: int = 0
     still: int = 0
     faces: int = 0
+    presented: int = 0
     embedded: int = 0
     refused: dict[str, int] = field(default_factory=dict)
