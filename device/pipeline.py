@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from device.records import Counters, Crop, Probe
+from device.records import Counters, Probe
 from device.vision.align import align
 from device.vision.quality import pose_of, quality_of
 
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from device.vision.embed import Embedder
     from device.vision.motion import MotionGate
 
+    Taker = Sightings | EnrolmentSession
+
 
 @dataclass(slots=True)
 class Pipeline:
-    """The parts, and the one way through them. Everything in it belongs to the recognise thread.
-
-    While an enrolment runs it takes the samples in place of the sightings: then nobody is recognised.
-    """
+    """The parts, and the one way through them. Everything in it belongs to the recognise thread."""
 
     motion: MotionGate | None
     detector: Detector
@@ -38,7 +37,7 @@ class Pipeline:
     presentation: Presentation
     embedder: Embedder
     sightings: Sightings
-    enrolment: EnrolmentSession | None = None
+    enrolment: EnrolmentSession | None = None  # while one runs it takes the samples, and nobody is recognised
     counters: Counters = field(default_factory=Counters)
 
     def process(self, frame: Frame) -> list[Sighting]:
@@ -60,24 +59,22 @@ class Pipeline:
             if pose is None or not taker.wants(track, now):
                 continue
             image = align(frame.main, detection.landmarks)
-            crop = Crop(image, pose, quality_of(image, pose, detection.box.w))
-            if not taker.accepts(crop.quality, now):
+            quality = quality_of(image, pose, detection.box.w)
+            if not taker.accepts(quality, now):
                 continue
             self.counters.embedded += 1
-            probe = Probe(self.embedder.embed(crop.image), crop.quality.overall)
+            probe = Probe(self.embedder.embed(image), quality.overall)
             scores = self.sightings.gallery.compare(probe.embedding, now.utc_ns)
             decided += taker.offer(track, probe, scores, now)
         return decided + self.sightings.close_frame(self.tracks.numbers, [t.number for t, _ in faces], now)
 
-    def _presented(
-        self, frame: Frame, detection: Detection, taker: Sightings | EnrolmentSession
-    ) -> Pose | None:
+    def _presented(self, frame: Frame, detection: Detection, taker: Taker) -> Pose | None:
         """The pose of a face that presents itself; None for everyone else, of whom nothing is cut out."""
         pose = pose_of(detection.landmarks)
         refusal = self.presentation.refusal(detection, pose, frame.main.shape[1], frame.main.shape[0])
         if refusal is None:
             self.counters.presented += 1
             return pose
-        self.counters.refused[refusal] = self.counters.refused.get(refusal, 0) + 1
+        self.counters.refused[refusal] += 1
         taker.refuse(refusal)
         return None

@@ -7,6 +7,7 @@ What leaves the device is in `payloads.py`.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -82,15 +83,6 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
-    """A sample: one face aligned to the embedder's template. image: (112, 112, 3) uint8 RGB."""
-
-    image: NDArray[np.uint8]
-    pose: Pose
-    quality: Quality
-
-
-@dataclass(frozen=True, slots=True)
 class Probe:
     """A sample's embedding. embedding: (D,) float32 of unit length. Lives for the frame that made it."""
 
@@ -155,4 +147,4 @@ class Counters:
     faces: int = 0
     presented: int = 0
     embedded: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
+    refused: Counter[str] = field(default_factory=Counter)

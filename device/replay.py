@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,14 +143,13 @@ def line(frame: Frame, event: Event) -> str:
 def summary(pipeline: Pipeline) -> str:
     """What the pipeline counted."""
     counters = pipeline.counters
-    refused = Counter(counters.refused)
     rows = [
         ("frames", counters.frames),
         ("of them still", counters.still),
         ("faces", counters.faces),
-        ("not presented: outside the zone", refused["outside_zone"]),
-        ("not presented: too small", refused["too_small"]),
-        ("not presented: turned away", refused["turned_away"]),
+        ("not presented: outside the zone", counters.refused["outside_zone"]),
+        ("not presented: too small", counters.refused["too_small"]),
+        ("not presented: turned away", counters.refused["turned_away"]),
         ("presented", counters.presented),
         ("embedded", counters.embedded),
         ("decided to be strangers", pipeline.sightings.strangers),
