@@ -14,6 +14,7 @@ import ctypes
 import importlib
 import importlib.util
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from device.errors import HardwareError, InputError
 from device.ports import TensorDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -85,17 +86,19 @@ class TfliteInterpreter:
         except RuntimeError as error:
             raise _refusal(path, delegate_library, error) from error
 
-        inputs, outputs = _details(self._interpreter, expected_outputs)
+        raw_inputs, raw_outputs = _named(self._interpreter, expected_outputs)
+        inputs = {name: _detail(name, raw) for name, raw in raw_inputs.items()}
+        outputs = {name: _detail(name, raw) for name, raw in raw_outputs.items()}
         problems = differences(expected_input, expected_outputs, inputs, outputs)
         if problems:
             text = f"{path}: not the tensors of the manifest: " + "; ".join(problems)
             raise InputError(
                 text, hint="the file and its model.toml belong to different builds: install both again"
             )
-        self._input_index = int(inputs[expected_input.name][1])
-        self._output_indices = [(name, outputs[name][1]) for name in expected_outputs]
-        self._input = inputs[expected_input.name][0]
-        self._outputs = {name: outputs[name][0] for name in expected_outputs}
+        self._input = inputs[expected_input.name]
+        self._input_index = int(raw_inputs[expected_input.name]["index"])
+        self._outputs = {name: outputs[name] for name in expected_outputs}
+        self._output_indices = [(name, int(raw_outputs[name]["index"])) for name in expected_outputs]
 
     @property
     def input(self) -> TensorDetail:
@@ -121,16 +124,13 @@ class TfliteInterpreter:
         return {name: interpreter.get_tensor(index) for name, index in self._output_indices}
 
 
-Found = dict[str, tuple[TensorDetail, int]]
-
-
 def differences(
     expected_input: TensorDetail,
     expected_outputs: Mapping[str, TensorDetail],
-    inputs: Mapping[str, tuple[TensorDetail, int]],
-    outputs: Mapping[str, tuple[TensorDetail, int]],
+    inputs: Mapping[str, TensorDetail],
+    outputs: Mapping[str, TensorDetail],
 ) -> list[str]:
-    """What a file's tensors (by name, with their index) have other than the manifest's; both sides in each line."""
+    """What a file's tensors, by name, have other than the manifest's; both sides in each line."""
     problems = []
     for kind, expected, found in (
         ("input", {expected_input.name: expected_input}, inputs),
@@ -141,9 +141,9 @@ def differences(
                 f"{kind}s: expected {', '.join(sorted(expected))}; found {', '.join(sorted(found))}"
             )
         problems += [
-            f"{kind} {name}: expected {_described(expected[name])}; found {_described(found[name][0])}"
+            f"{kind} {name}: expected {_described(expected[name])}; found {_described(found[name])}"
             for name in expected
-            if name in found and not _same(expected[name], found[name][0])
+            if name in found and not _same(expected[name], found[name])
         ]
     return problems
 
@@ -205,17 +205,17 @@ def _refusal(path: Path, delegate_library: str, error: RuntimeError) -> Hardware
     return InputError(f"{path}: TFLite cannot prepare it: {_line(error)}")
 
 
-def _details(interpreter: Any, expected_outputs: Mapping[str, TensorDetail]) -> tuple[Found, Found]:
+Named = dict[str, Mapping[str, Any]]
+
+
+def _named(interpreter: Any, expected_outputs: Mapping[str, TensorDetail]) -> tuple[Named, Named]:
     """Inputs and outputs by name: the tensors' own names or, where those are a converter's, the signature's."""
-    inputs = {str(raw["name"]): raw for raw in interpreter.get_input_details()}
-    outputs = {str(raw["name"]): raw for raw in interpreter.get_output_details()}
+    inputs: Named = {str(raw["name"]): raw for raw in interpreter.get_input_details()}
+    outputs: Named = {str(raw["name"]): raw for raw in interpreter.get_output_details()}
     if not set(expected_outputs) <= set(outputs) and len(interpreter.get_signature_list()) == 1:
         runner = interpreter.get_signature_runner()
-        inputs, outputs = runner.get_input_details(), runner.get_output_details()
-    return (
-        {name: (_detail(name, raw), int(raw["index"])) for name, raw in inputs.items()},
-        {name: (_detail(name, raw), int(raw["index"])) for name, raw in outputs.items()},
-    )
+        return runner.get_input_details(), runner.get_output_details()
+    return inputs, outputs
 
 
 def _detail(name: str, raw: Mapping[str, Any]) -> TensorDetail:

@@ -18,7 +18,7 @@ from device.errors import InputError
 from device.ports import TensorDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 # The one operator that the Edge TPU's compiler leaves of all those it mapped.
@@ -67,12 +67,20 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What a .tflite file holds. `signature` gives output tensors the names their model's author meant."""
+    """What a .tflite file holds. The signatures give tensors the names that their model's author meant."""
 
     inputs: tuple[TensorDetail, ...]
     outputs: tuple[TensorDetail, ...]
-    signature: Mapping[str, TensorDetail]
+    signature_inputs: Mapping[str, TensorDetail]
+    signature_outputs: Mapping[str, TensorDetail]
     operators: tuple[Operator, ...]
+
+    def named(self, wanted_outputs: Iterable[str]) -> tuple[dict[str, TensorDetail], dict[str, TensorDetail]]:
+        """Inputs and outputs by name: the tensors' own or, where a wanted one is not among those, the signature's."""
+        outputs = {tensor.name: tensor for tensor in self.outputs}
+        if not set(wanted_outputs) <= set(outputs) and self.signature_outputs:
+            return dict(self.signature_inputs), dict(self.signature_outputs)
+        return {tensor.name: tensor for tensor in self.inputs}, outputs
 
     @property
     def compiled(self) -> bool:
@@ -170,11 +178,15 @@ def _model(model: _Table) -> ModelFile:
         for operator in graph.tables(3)
     )
     signatures = model.tables(7)
-    entries = signatures[0].tables(1) if len(signatures) == 1 else []
+    if len(signatures) != 1:  # none, or nobody knows which is meant
+        signatures = []
     return ModelFile(
         inputs=tuple(_at(tensors, index) for index in graph.integers(1, "i")),
         outputs=tuple(_at(tensors, index) for index in graph.integers(2, "i")),
-        signature={entry.text(0): _at(tensors, entry.number(1, "I")) for entry in entries},
+        signature_inputs={e.text(0): _at(tensors, e.number(1, "I")) for s in signatures for e in s.tables(0)},
+        signature_outputs={
+            e.text(0): _at(tensors, e.number(1, "I")) for s in signatures for e in s.tables(1)
+        },
         operators=operators,
     )
 

@@ -48,7 +48,9 @@ def test_a_compiled_file_is_known_by_its_operator() -> None:
 
 def test_the_signature_names_anonymous_tensors() -> None:
     model = read_model(tiny.DATA / "tiny_signature.tflite")
-    assert {name: tensor.shape for name, tensor in model.signature.items()} == {
+    inputs, outputs = model.named(["cls_8", "cls_16"])
+    assert {name: tensor.shape for name, tensor in inputs.items()} == {"pixels": (1, 4, 4, 3)}
+    assert {name: tensor.shape for name, tensor in outputs.items()} == {
         "cls_8": (1, 4, 4, 1),
         "cls_16": (1, 2, 2, 1),
     }
