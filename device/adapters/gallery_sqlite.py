@@ -25,6 +25,7 @@ import numpy as np
 
 from device.errors import GalleryLocked, StorageError
 from device.ports import EnrolledReferences
+from device.private_database import DAMAGED, make_private, move_aside, storage_error
 from device.recognition.consent import (
     check_consent,
     checked_label,
@@ -38,7 +39,6 @@ from device.recognition.consent import (
 )
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Consent, Subject
-from device.private_database import DAMAGED, make_private, move_aside, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -221,7 +221,7 @@ def test_without_a_terminal_nobody_can_be_asked(
         (None, "cannot be read"),
         (b"", "found nothing"),
         (b" \n\n", "found nothing"),
-        (b"caf\xe9", "byte 3: expected UTF-8"),
+        (b"Ges\xe4ss", "byte 3: expected UTF-8"),
         (b"x" * 65537, "at most 65536 bytes"),
         (b"\x1b[2Jhello", "control character U+001B"),
         (b"a\x00b", "control character U+0000"),
