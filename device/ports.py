@@ -238,6 +238,13 @@ class Broker(Protocol):
         """Says goodbye (the will is not sent) and closes; harmless when not connected."""
         ...
 
+    def abort(self) -> None:
+        """Closes at once and throws away what was not sent yet; the will is sent. Harmless when not connected.
+
+        For a connection that stalls: what it still holds would arrive when it is too old for a live topic.
+        """
+        ...
+
 
 class Notifier(Protocol):
     """The service manager's ear (systemd's sd_notify)."""

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS towards the broker: always verified, host name included, and every failure says its cause.
+
+The files are read anew for every connection, so that a renewed certificate needs no restart.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from device.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files by path. ca_file empty: the system's authorities. cert and key: only where the broker wants them."""
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """Verifies certificate and host name, TLS 1.2 at least. Raises InputError that names the file."""
+        for name in filter(None, (self.ca_file, self.cert_file, self.key_file)):
+            _must_be_readable(name)
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file or None)
+        except (ssl.SSLError, ValueError) as error:
+            raise InputError(
+                f"{self.ca_file}: expected certificates in PEM form ({error})",
+                hint="mqtt.ca_file names the certificate authority of the broker",
+            ) from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.cert_file:
+            self._load_own(context)
+        return context
+
+    def _load_own(self, context: ssl.SSLContext) -> None:
+        try:
+            # str() is the empty password: an encrypted key is an error, not a question on the terminal.
+            context.load_cert_chain(self.cert_file, self.key_file or None, password=str)
+        except (ssl.SSLError, ValueError) as error:
+            raise InputError(
+                f"{self.cert_file}: expected a certificate in PEM form, and its unencrypted key in"
+                f" {self.key_file or 'the same file'} ({error})",
+                hint="mqtt.client_cert_file and mqtt.client_key_file belong together",
+            ) from error
+
+
+def _must_be_readable(name: str) -> None:
+    try:
+        Path(name).open("rb").close()
+    except OSError as error:
+        raise InputError(
+            f"{name}: cannot be read: {error.strerror}",
+            hint="see mqtt.ca_file, mqtt.client_cert_file and mqtt.client_key_file",
+        ) from error
+
+
+def explain(error: Exception, timeout_s: float) -> str:
+    """Why a connection did not come about, in words that name the cause."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the broker's certificate was not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        plain = " (does this port speak TLS at all?)" if error.reason == "WRONG_VERSION_NUMBER" else ""
+        return f"TLS handshake failed: {error.reason or error}{plain}"
+    if isinstance(error, socket.gaierror):
+        return f"the name cannot be resolved: {error.strerror}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
