@@ -36,7 +36,7 @@ from device.control import (
     subject_line,
 )
 from device.errors import InputError, PorterError
-from device.recognition.consent import checked_label, label_taken
+from device.recognition.consent import check_consent, checked_label, label_taken
 from device.recognition.enrolment import EnrolmentSession
 from device.records import Consent
 
@@ -203,6 +203,9 @@ class ControlDesk:
         if self._paused:
             raise InputError("the service is paused", hint="porter resume")
         label = checked_label(request.label)
+        check_consent(
+            self._consent(request, recorded_by)
+        )  # a clock in 1970, say: better now than after the capture
         if any(subject.label == label for subject in self._recogniser.gallery.subjects()):
             raise label_taken(label)
         options, pipeline = self._config().enrolment, self._recogniser.pipeline
@@ -245,28 +248,33 @@ class ControlDesk:
         log.info("enrolment_dropped why=%r", why)
 
     def _complete(self, enrolment: Enrolment) -> None:
-        now_ns = self._clock.now().utc_ns
-        options = self._config().enrolment
-        consent = Consent(
-            consent_id="",
-            purpose=options.purpose,
-            policy_sha256=sha256(enrolment.request.policy_text.encode()).hexdigest(),
-            given_at_ns=now_ns,
-            expires_at_ns=months_later(now_ns, options.consent_months),
-            recorded_by=enrolment.recorded_by,
-        )
+        consent = self._consent(enrolment.request, enrolment.recorded_by)
         try:
             subject = self._recogniser.gallery.enrol(
                 enrolment.request.label, consent, enrolment.session.references()
             )
         except PorterError as error:
-            self._drop_enrolment(error.message)
+            enrolment.answer.replies.put(failed(error))
             return
-        self._enrolment = None
-        self._recogniser.pipeline.enrolment = None
+        finally:
+            self._enrolment = None
+            self._recogniser.pipeline.enrolment = None
         self._recogniser.refresh_gallery()
-        enrolment.answer.done(Enrolled(subject_line(subject, now_ns)))
+        enrolment.answer.done(Enrolled(subject_line(subject, consent.given_at_ns)))
         log.info("subject_enrolled ref=%s references=%d", subject.ref, subject.references)
+
+    def _consent(self, request: EnrolRequest, recorded_by: str) -> Consent:
+        """The consent record that an enrolment now would rest on; the store gives it its number."""
+        now_ns = self._clock.now().utc_ns
+        options = self._config().enrolment
+        return Consent(
+            consent_id="",
+            purpose=options.purpose,
+            policy_sha256=sha256(request.policy_text.encode()).hexdigest(),
+            given_at_ns=now_ns,
+            expires_at_ns=months_later(now_ns, options.consent_months),
+            recorded_by=recorded_by,
+        )
 
 
 def months_later(utc_ns: int, months: int) -> int:
