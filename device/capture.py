@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("porter.capture")
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+NAP_S = 0.1  # a step never waits longer on its own account, so that stopping and pausing take effect at once
 
 
 class Capture:
@@ -45,6 +46,7 @@ class Capture:
         self._wait = wait or threading.Event().wait
         self._open = False
         self._retry_s = FIRST_RETRY_S
+        self._wait_left_s = 0.0
         self._looking = threading.Event()
         self._looking.set()
         self.finished = False  # the source came to its end
@@ -60,10 +62,15 @@ class Capture:
         self._looking.set()
 
     def step(self) -> None:
-        """Captures one frame, or takes one try at getting the camera to work."""
+        """Captures one frame, takes one try at getting the camera to work, or waits a little for the next."""
         if not self._looking.is_set() or self.finished:
             self.close()
-            self._wait(0.1)
+            self._wait_left_s = 0.0
+            self._wait(NAP_S)
+            return
+        if self._wait_left_s > 0.0:
+            self._wait_left_s -= NAP_S
+            self._wait(NAP_S)
             return
         try:
             if not self._open:
@@ -97,5 +104,5 @@ class Capture:
         log.warning("camera_reset resets=%d stalled=%s", self.resets, isinstance(error, CameraStalledError))
         self._open = False
         self._camera.close()
-        self._wait(self._retry_s)
+        self._wait_left_s = self._retry_s
         self._retry_s = min(LAST_RETRY_S, self._retry_s * 2)

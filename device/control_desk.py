@@ -183,6 +183,7 @@ class ControlDesk:
     def _switch(self, *, pause: bool) -> Switched:
         changed = pause != self._paused
         self._paused = pause
+        self._recogniser.looking = not pause
         if pause:
             self._capture().pause()
             self._recogniser.end_visits()

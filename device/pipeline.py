@@ -18,13 +18,11 @@ if TYPE_CHECKING:
     from device.recognition.enrolment import EnrolmentSession
     from device.recognition.presentation import Presentation
     from device.recognition.sightings import Sightings
-    from device.recognition.tracks import Tracker
-    from device.records import Detection, Frame, Pose, Sighting
+    from device.recognition.tracks import Track, Tracker
+    from device.records import Frame, Sighting, Stamp
     from device.vision.detect import Detector
     from device.vision.embed import Embedder
     from device.vision.motion import MotionGate
-
-    Taker = Sightings | EnrolmentSession
 
 
 @dataclass(slots=True)
@@ -47,16 +45,21 @@ class Pipeline:
         moved = self.motion is None or self.motion.is_open(frame.luma, now.boot_ns)
         if not (moved or self.tracks.active or self.enrolment):
             self.counters.still += 1
-            return self.sightings.close_frame(frozenset(), [], now)
-
+            return self.close(now)
         faces = self.tracks.update(self.detector.detect(frame.lores, frame.main.shape[1]), now.boot_ns)
         self.counters.faces += len(faces)
         taker = self.enrolment or self.sightings
         taker.open_frame(len(faces), now)
         decided: list[Sighting] = []
         for track, detection in faces:
-            pose = self._presented(frame, detection, taker)
-            if pose is None or not taker.wants(track, now):
+            pose = pose_of(detection.landmarks)
+            refusal = self.presentation.refusal(detection, pose, frame.main.shape[1], frame.main.shape[0])
+            if refusal is not None:
+                self.counters.refused[refusal] += 1
+                taker.refuse(refusal)
+                continue
+            self.counters.presented += 1
+            if not taker.wants(track, now):
                 continue
             image = align(frame.main, detection.landmarks)
             quality = quality_of(image, pose, detection.box.w)
@@ -66,15 +69,12 @@ class Pipeline:
             probe = Probe(self.embedder.embed(image), quality.overall)
             scores = self.sightings.gallery.compare(probe.embedding, now.utc_ns)
             decided += taker.offer(track, probe, scores, now)
-        return decided + self.sightings.close_frame(self.tracks.numbers, [t.number for t, _ in faces], now)
+        # During an enrolment nobody looks who is on a track, so no visit is kept alive by one.
+        return decided + self.close(now, () if self.enrolment else tuple(track for track, _ in faces))
 
-    def _presented(self, frame: Frame, detection: Detection, taker: Taker) -> Pose | None:
-        """The pose of a face that presents itself; None for everyone else, of whom nothing is cut out."""
-        pose = pose_of(detection.landmarks)
-        refusal = self.presentation.refusal(detection, pose, frame.main.shape[1], frame.main.shape[0])
-        if refusal is None:
-            self.counters.presented += 1
-            return pose
-        self.counters.refused[refusal] += 1
-        taker.refuse(refusal)
-        return None
+    def close(self, now: Stamp, present: tuple[Track, ...] = ()) -> list[Sighting]:
+        """What time alone decides: after a frame (present: the tracks with a face in it), and where none came."""
+        self.tracks.expire(now.boot_ns)
+        if not self.tracks.active:
+            self.embedder.forget()
+        return self.sightings.close_frame(self.tracks.numbers, present, now)

@@ -67,6 +67,7 @@ class Recogniser:
         self._shown_ns = 0
         self._expiry_ns = 0
         self._troubles_shown = 0
+        self.looking = True  # False while paused: a frame that was on its way then is dropped
         self.after_frame: Callable[[], None] = lambda: None
         self.refresh_gallery()
 
@@ -78,9 +79,11 @@ class Recogniser:
         """Does what was asked, then one frame if there is one, then what is due."""
         self._do_asked()
         frame = self._slot.take(FRAME_WAIT_S)
+        if not self.looking:
+            frame = None
         now = self._clock.now() if frame is None else frame.captured
         if frame is None:
-            sightings = self.pipeline.sightings.close_frame(frozenset(), [], now)
+            sightings = self.pipeline.close(now)
         else:
             sightings = self.pipeline.process(frame)
             if self.pipeline.counters.frames == 1:
@@ -150,6 +153,8 @@ class Recogniser:
             self._show(now)
 
     def _erase_expired(self, now: Stamp) -> None:
+        if not now.synced:
+            return  # a clock that is a year ahead must not erase everyone; comparisons do without the expired anyway
         try:
             gone = self.gallery.erase_expired(now.utc_ns)
         except StorageError as error:

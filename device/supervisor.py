@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Worker:
         name: str,
         step: Callable[[], None],
         *,
-        cleanup: Callable[[], None] | None = None,
+        cleanup: Callable[[], None] = lambda: None,
         patience_s: float = 10.0,
     ) -> None:
         self.name = name
@@ -73,15 +74,16 @@ class Worker:
         return time.monotonic() - self._beat < self.patience_s
 
     def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                self._beat = time.monotonic()
-                self._step()
-        except BaseException as error:  # noqa: BLE001  kept for the main thread, which ends the service with it
-            self.failure = error
-        finally:
-            if self._cleanup is not None:
-                self._cleanup()
+        for work in (self._steps, self._cleanup):
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001  kept for the main thread, which ends the service
+                self.failure = self.failure or error
+
+    def _steps(self) -> None:
+        while not self._stop.is_set():
+            self._beat = time.monotonic()
+            self._step()
 
 
 class LatestSlot(Generic[T]):
@@ -113,21 +115,19 @@ class LatestSlot(Generic[T]):
 def signals(*wanted: signal.Signals) -> Iterator[Callable[[float], signal.Signals | None]]:
     """Routes signals to the main loop: yields `wait(timeout_s)`, which returns the next signal or None.
 
-    A pipe (`signal.set_wakeup_fd` would do too) is not needed: Python runs handlers in the main thread, and
-    `Event.wait` there returns after a handler ran.
+    Python runs handlers in the main thread, even in the middle of a wait there. `SimpleQueue.put` may interrupt its
+    own `get`; an Event or a Queue, whose locks are not reentrant, could lock up for good.
     """
-    pending: list[signal.Signals] = []
-    arrived = threading.Event()
+    arrived: SimpleQueue[signal.Signals] = SimpleQueue()
 
     def handler(number: int, _frame: object) -> None:
-        pending.append(signal.Signals(number))
-        arrived.set()
+        arrived.put(signal.Signals(number))
 
     def wait(timeout_s: float) -> signal.Signals | None:
-        if not pending:
-            arrived.wait(timeout_s)
-        arrived.clear()
-        return pending.pop(0) if pending else None
+        try:
+            return arrived.get(timeout=timeout_s)
+        except Empty:
+            return None
 
     before = {number: signal.signal(number, handler) for number in wanted}
     try:
@@ -158,11 +158,11 @@ class Supervisor:
     ) -> None:
         """Starts the workers and returns when it is time to stop; raises what a worker raised."""
         with signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as wait:
-            for worker in self.workers:
-                worker.start()
-            ready()
-            self._notifier.notify("READY=1")
             try:
+                for worker in self.workers:
+                    worker.start()
+                ready()
+                self._notifier.notify("READY=1")
                 while not finished():
                     arrived = wait(period_s)
                     if arrived in (signal.SIGTERM, signal.SIGINT):
@@ -185,6 +185,8 @@ class Supervisor:
         for worker in reversed(self.workers):
             if not worker.join(worker.patience_s):
                 log.error("worker_stuck name=%s", worker.name)
+            elif worker.failure is not None:
+                log.error("worker_failed name=%s error=%r", worker.name, worker.failure)
 
     def _check_workers(self) -> None:
         for worker in self.workers:

@@ -99,8 +99,9 @@ class EnrolmentSession:
         return self._alone and self._progress.state == "running"
 
     def refuse(self, reason: Refusal) -> None:
-        """Told why the face does not present itself."""
-        self._say(reason)
+        """Told why a face does not present itself."""
+        if self._alone:
+            self._say(reason)
 
     def accepts(self, quality: Quality, now: Stamp) -> bool:
         """Whether a sample of this quality is worth an embedding now."""

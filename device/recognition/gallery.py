@@ -46,9 +46,11 @@ class Gallery:
         """
         if not self.subjects:
             return np.empty(0, np.float32)
-        scores: NDArray[np.float32] = self._templates @ embedding
-        scores[self._expires_ns <= now_utc_ns] = NO_MATCH
-        return scores
+        return self.holding(self._templates @ embedding, now_utc_ns)
+
+    def holding(self, scores: NDArray[np.float32], now_utc_ns: int) -> NDArray[np.float32]:
+        """`scores` ((N,) float32, in subject order) with -1 for everyone whose consent has ended."""
+        return np.where(self._expires_ns > now_utc_ns, scores, NO_MATCH)
 
 
 def template_of(references: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -41,10 +41,9 @@ class Presentation:
             return "outside_zone"
         if detection.box.w < self._min_face_px:
             return "too_small"
-        if (
-            abs(pose.yaw_deg) > self._max_yaw_deg
-            or abs(pose.pitch_deg) > self._max_pitch_deg
-            or abs(pose.roll_deg) > self._max_roll_deg
-        ):
-            return "turned_away"
-        return None
+        facing = (
+            abs(pose.yaw_deg) <= self._max_yaw_deg
+            and abs(pose.pitch_deg) <= self._max_pitch_deg
+            and abs(pose.roll_deg) <= self._max_roll_deg
+        )
+        return None if facing else "turned_away"  # a pose that is no number is not facing the camera

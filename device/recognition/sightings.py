@@ -4,7 +4,9 @@
 A track is undecided until its fused scores pick one subject by threshold and margin, or until enough samples said
 that they pick nobody. After that it is looked at rarely. What is kept of a face is a row of scores on its running
 track, never a crop or an embedding. A visit belongs to the subject, not to the track: a track that breaks and comes
-back within `visit_end_ns` continues it.
+back within `visit_end_ns` continues it. A face back from a gap keeps no visit alive until it was looked at again.
+
+Wherever a track is decided for a subject, that subject's visit runs: a visit that ends takes those decisions along.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from device.recognition.gallery import Gallery
 from device.records import Sighting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -102,8 +104,7 @@ class Sightings:
         gone = [visit for visit in self.visits.values() if visit.subject.subject_id not in known]
         for visit in self.visits.values():
             visit.subject = known.get(visit.subject.subject_id, visit.subject)
-        # Whoever withdrew is named by the opaque ref alone: the label went with the consent.
-        return [self._end(replace_label(visit), now) for visit in gone]
+        return [self._end(visit, now) for visit in gone]
 
     def open_frame(self, _faces: int, _now: Stamp) -> None:
         """Nothing to prepare; an enrolment has (it takes this object's place in the pipeline)."""
@@ -130,26 +131,37 @@ class Sightings:
         The probe's embedding is not kept.
         """
         evidence = self._tracks.get(track.number)
-        if evidence is None:
+        if evidence is None or (track.resumed and not evidence.decided):
             evidence = self._tracks[track.number] = Evidence(np.zeros(len(self.gallery), np.float32))
+        track.resumed = False
         if evidence.decided:
             self._recheck(track.number, evidence, scores, now)
             return []
         evidence.add(scores, max(probe.quality, 1e-3))
         return self._decide(evidence, now)
 
-    def close_frame(self, tracks: frozenset[int], present: list[int], now: Stamp) -> list[Sighting]:
+    def close_frame(self, tracks: frozenset[int], present: Sequence[Track], now: Stamp) -> list[Sighting]:
         """Forgets ended tracks, keeps visits alive whose track is in view, ends the others.
 
-        tracks: numbers of all running tracks; present: those that had a face in this frame.
+        tracks: numbers of all running tracks; present: the tracks that had a face in this frame. A visit whose
+        consent ends, ends with it.
         """
         for number in self._tracks.keys() - tracks:
             del self._tracks[number]
-        for number in present:
-            evidence = self._tracks.get(number)
-            if evidence is not None and evidence.subject is not None and evidence.doubts == 0:
+        for track in present:
+            evidence = self._tracks.get(track.number)
+            if (
+                evidence is not None
+                and evidence.subject is not None
+                and not (evidence.doubts or track.resumed)
+            ):
                 self.visits[evidence.subject.subject_id].last_seen_ns = now.boot_ns
-        over = [v for v in self.visits.values() if now.boot_ns - v.last_seen_ns >= self._rule.visit_end_ns]
+        over = [
+            visit
+            for visit in self.visits.values()
+            if now.boot_ns - visit.last_seen_ns >= self._rule.visit_end_ns
+            or visit.subject.consent.expires_at_ns <= now.utc_ns
+        ]
         return [self._end(visit, now) for visit in over]
 
     def end_all(self, now: Stamp) -> list[Sighting]:
@@ -161,7 +173,7 @@ class Sightings:
         rule = self._rule
         if evidence.frames < rule.min_frames:
             return []
-        fused = evidence.fused()
+        fused = self.gallery.holding(evidence.fused(), now.utc_ns)
         best, score, margin = leader(fused)
         if score >= rule.threshold and margin >= rule.margin:
             evidence.decided, evidence.subject = True, self.gallery.subjects[best]
@@ -207,7 +219,12 @@ class Sightings:
             del self._tracks[number]  # somebody else stands here now: decide anew, and let the visit run out
 
     def _end(self, visit: Visit, now: Stamp) -> Sighting:
-        self.visits.pop(visit.subject.subject_id, None)
+        subject = visit.subject
+        del self.visits[subject.subject_id]
+        self._tracks = {n: e for n, e in self._tracks.items() if e.subject is not subject}
+        if subject not in self.gallery.subjects or subject.consent.expires_at_ns <= now.utc_ns:
+            # Named by the opaque ref alone: the label went with the consent.
+            visit = replace(visit, subject=replace(subject, label=""))
         return sighting("end", visit, now)
 
 
@@ -231,8 +248,3 @@ def sighting(phase: str, visit: Visit, now: Stamp) -> Sighting:
         frames=visit.frames,
         quality=visit.quality,
     )
-
-
-def replace_label(visit: Visit) -> Visit:
-    """The same visit without the subject's label."""
-    return replace(visit, subject=replace(visit.subject, label=""))

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from device.records import Detection
 
 MIN_IOU = 0.2
+# A detector that misses a frame or two is no gap: nobody changes places in a quarter of a second.
+RESUMED_AFTER_NS = 250_000_000
 
 
 @dataclass(slots=True)
 class Track:
-    """One face while it stays in view. `resumed` is true on the frame in which it comes back after a gap."""
+    """One face while it stays in view.
+
+    resumed: it came back after a gap, so it may be another person's by now; stays true until somebody who looked
+    at the face clears it.
+    """
 
     number: int
     box: Box
@@ -48,9 +54,13 @@ class Tracker:
         """The numbers of the running tracks."""
         return frozenset(self._tracks)
 
+    def expire(self, now_ns: int) -> None:
+        """Ends the tracks whose gap has passed."""
+        self._tracks = {n: t for n, t in self._tracks.items() if now_ns - t.last_seen_ns <= self._gap_ns}
+
     def update(self, detections: Sequence[Detection], now_ns: int) -> list[tuple[Track, Detection]]:
         """Ends the tracks whose gap has passed, then pairs every detection with its track, new ones included."""
-        self._tracks = {n: t for n, t in self._tracks.items() if now_ns - t.last_seen_ns <= self._gap_ns}
+        self.expire(now_ns)
         overlaps = [
             (track.box.iou(detection.box), number, index)
             for number, track in self._tracks.items()
@@ -73,7 +83,8 @@ class Tracker:
             self._tracks[track.number] = track
             self._next += 1
             return track
-        track.resumed = track.number not in self._seen_last
+        if track.number not in self._seen_last and now_ns - track.last_seen_ns >= RESUMED_AFTER_NS:
+            track.resumed = True
         track.box = detection.box
         track.last_seen_ns = now_ns
         return track

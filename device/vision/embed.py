@@ -2,6 +2,7 @@
 """Embedding: an aligned crop becomes a vector of unit length, so that a dot product is the cosine.
 
 Called only for a face that presents itself (recognition/presentation.py): passers-by are never templated.
+An interpreter's tensors keep the last crop and what became of it until the next invocation: `forget` overwrites them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Embedder:
         self._interpreter = interpreter
         self._encoder = InputEncoder(interpreter.input, normalisation)
         self._detail = interpreter.outputs[OUTPUT_NAME]
+        self._holds_face = False
 
     @property
     def dimension(self) -> int:
@@ -37,7 +39,14 @@ class Embedder:
 
     def embed(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         """crop: (112, 112, 3) uint8 RGB. Returns (D,) float32 of unit length; zeros where the model gave zeros."""
+        self._holds_face = True
         raw = self._interpreter.invoke(self._encoder.encode(crop))[OUTPUT_NAME]
         vector = dequantise(raw.reshape(-1), self._detail)
         length = float(np.linalg.norm(vector))
         return vector / np.float32(length) if length > 0.0 else vector
+
+    def forget(self) -> None:
+        """Embeds a black crop, where a face was embedded last, so that nothing of it stays in the interpreter."""
+        if self._holds_face:
+            self.embed(np.zeros((self._encoder.height_px, self._encoder.width_px, 3), np.uint8))
+            self._holds_face = False
