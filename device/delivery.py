@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which event goes out next, on which topic, and when it may leave the outbox. No connection and no waiting here.
+
+Late is not live: an event goes to `match` only in the boot that captured it and while it is younger than
+`live_max_age`, both by boot time, which nobody can set. Everything else goes to `match/late`.
+
+What may surprise:
+
+- An event leaves the outbox only by `delivered`. A new connection begins at the oldest again.
+- Refused events (reason code from 0x80) come again after a while, oldest first, once nothing is in flight any more.
+- An outbox that cannot be written makes no event come twice: what was delivered is remembered until it is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from device.announcements import JSON
+from device.errors import StorageError
+from device.ports import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from device.announcements import Names
+    from device.payloads import Event
+    from device.ports import Clock, Outbox
+    from device.records import Stamp
+    from device.troubles import Troubles
+
+log = logging.getLogger("porter.delivery")
+
+NS = 1_000_000_000
+LATE_EXPIRY_S = 7 * 24 * 3600
+RETRY_MAX_S = 60.0
+STORAGE_RETRY_NS = NS
+NO_SUBSCRIBER = 0x10
+
+
+@dataclass(slots=True)
+class Counters:
+    """What became of the events since the service began."""
+
+    live: int = 0
+    late: int = 0
+    no_subscriber: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """An event ready to go. left_ns: how long it stays live; None: it is late."""
+
+    event: Event
+    message: Message
+    left_ns: int | None
+
+
+class Delivery:
+    """The outbox's side of the forwarder."""
+
+    def __init__(
+        self, outbox: Outbox, clock: Clock, troubles: Troubles, uniform: Callable[[float, float], float]
+    ) -> None:
+        self.counters = Counters()
+        self._outbox = outbox
+        self._clock = clock
+        self._troubles = troubles
+        self._uniform = uniform
+        self._cursor: tuple[str, int] | None = None
+        self._more = True
+        self._rewind = False
+        self._resume_ns = 0
+        self._refusals = 0
+        self._delivered: set[str] = set()
+        self._read_ns = 0
+        self._settle_ns = 0
+
+    def begin(self) -> None:
+        """A new connection: from the oldest."""
+        self._cursor, self._more, self._rewind, self._resume_ns = None, True, False, 0
+
+    def next(self, limit: int, in_flight: int, now: Stamp) -> Sequence[Event]:
+        """Up to `limit` events to publish; `in_flight` of them are still unanswered. Never raises."""
+        if now.boot_ns < max(self._resume_ns, self._read_ns) or (self._rewind and in_flight):
+            return []
+        if self._rewind:
+            self.begin()
+        try:
+            return self._read(limit)
+        except StorageError as error:
+            self._read_ns = self._storage_trouble(error, now)
+            return []
+
+    def parcel(self, event: Event, names: Names, live_max_age_s: int, now: Stamp) -> Parcel:
+        """The event as it goes out at this moment."""
+        age_ns = now.boot_ns - event.mono_ms * 1_000_000
+        live = event.boot == self._clock.boot_id and 0 <= age_ns <= live_max_age_s * NS
+        left_ns = live_max_age_s * NS - age_ns
+        body = msgspec.structs.replace(event, delivery="live" if live else "late")
+        message = Message(
+            names.topic(event.camera, "match") if live else names.topic(event.camera, "match", "late"),
+            msgspec.json.encode(body),
+            expiry_s=max(1, left_ns // NS) if live else LATE_EXPIRY_S,
+            content_type=JSON,
+        )
+        return Parcel(event, message, left_ns if live else None)
+
+    def delivered(self, parcel: Parcel, reason_code: int) -> None:
+        """PUBACK: the event may leave the outbox, which `settle` does."""
+        self._refusals = 0
+        self._troubles.clear("delivery_refused")
+        self.counters.no_subscriber += reason_code == NO_SUBSCRIBER
+        if parcel.left_ns is None:
+            self.counters.late += 1
+        else:
+            self.counters.live += 1
+        self._delivered.add(parcel.event.id)
+
+    def refused(self, reason_code: int, now: Stamp) -> None:
+        """The broker said no: keep it, wait, begin again at the oldest."""
+        self.counters.refused += 1
+        self._rewind = True
+        self._refusals += 1
+        delay_s = self._uniform(1.0, min(RETRY_MAX_S, 2.0 ** min(self._refusals, 10)))
+        self._resume_ns = now.boot_ns + round(delay_s * NS)
+        self._troubles.raise_(
+            "delivery_refused",
+            f"the broker refuses events with reason code 0x{reason_code:02x}; the outbox keeps them",
+            "0x87: may this user write below the device's topic? 0x97: the broker's quota is used up",
+        )
+
+    def settle(self, now: Stamp) -> None:
+        """Takes what was delivered out of the outbox; tried again later where the disk refuses."""
+        if not self._delivered or now.boot_ns < self._settle_ns:
+            return
+        try:
+            self._outbox.acknowledge(sorted(self._delivered))
+        except StorageError as error:  # delivery goes on: a full disk can still be read
+            self._settle_ns = self._storage_trouble(error, now)
+        else:
+            self._delivered.clear()
+            self._troubles.clear("outbox_failed")
+
+    def close(self) -> None:
+        """Closes the outbox."""
+        self._outbox.close()
+
+    def _read(self, limit: int) -> list[Event]:
+        self._more = self._outbox.changed() or self._more
+        found: list[Event] = []
+        while self._more and len(found) < limit:
+            events = self._outbox.peek(limit - len(found), after=self._cursor)
+            self._more = bool(events)
+            if events:
+                self._cursor = (events[-1].boot, events[-1].seq)
+                found += [event for event in events if event.id not in self._delivered]
+        if not self._delivered:  # else it is `settle` that knows whether the outbox is well
+            self._troubles.clear("outbox_failed")
+        return found
+
+    def _storage_trouble(self, error: StorageError, now: Stamp) -> int:
+        """Raises the alert; returns when to try again (boot time, ns)."""
+        self._troubles.raise_("outbox_failed", error.message, error.hint)
+        return now.boot_ns + STORAGE_RETRY_NS

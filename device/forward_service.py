@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the forwarder: outbox to broker.
+
+Publishes the events that the vision service has committed, and what this device shows: who is present, whether it is
+online, its alerts. It has no camera, no models and no gallery. Either service may start first. SIGHUP reads the
+configuration again: all of it is taken, or none of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device import __version__
+from device.adapters.broker_mqtt import MqttBroker
+from device.adapters.clock import SystemClock
+from device.adapters.notify_systemd import SystemdNotifier
+from device.adapters.outbox_sqlite import SqliteOutbox
+from device.adapters.state_file import FileStateBoard
+from device.announcements import Names
+from device.config import changed_restart_options, load
+from device.errors import ConfigError, InputError, PorterError
+from device.forwarder import Forwarder
+from device.logs import setup_logging
+from device.supervisor import Supervisor, Worker
+from device.tls_files import TlsFiles
+from device.troubles import Troubles
+
+if TYPE_CHECKING:
+    import argparse
+
+    from device.options import Config
+    from device.ports import Clock
+
+log = logging.getLogger("porter.forward")
+
+# A step waits for a name lookup (the resolver's own limit is 30 s with three servers), a connection and a handshake.
+PATIENCE_S = 60.0
+PASSWORD_MAX_BYTES = 4096
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument(
+        "--config", type=Path, default=Path("/etc/porter/porter.yaml"), help="default: %(default)s"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Builds the service, runs it until a signal, returns 0."""
+    config = load(args.config)
+    setup_logging(config.log.level)
+    ForwardService(args.config, config, SystemClock(), args.notify_socket).run()
+    return 0
+
+
+class ForwardService:
+    """config -> parts -> threads. The main thread runs `run`; one worker does all the rest."""
+
+    def __init__(self, config_path: Path, config: Config, clock: Clock, notify_socket: str | None) -> None:
+        self._config_path = config_path
+        self._config = config
+        self._clock = clock
+        self._troubles = Troubles(clock)
+        broker = make_broker(config)
+        self._outbox = SqliteOutbox(
+            existing_folder(config.device.state_dir, "device.state_dir", config_path) / "outbox.sqlite"
+        )
+        self._forwarder = Forwarder(
+            names=self._names(config),
+            live_max_age_s=config.events.live_max_age_s,
+            outbox=self._outbox,
+            board=FileStateBoard(Path(config.device.run_dir) / "state.json"),
+            broker=broker,
+            clock=clock,
+            troubles=self._troubles,
+            uniform=random.uniform,
+        )
+        worker = Worker("forward", self._forwarder.step, cleanup=self._forwarder.close, patience_s=PATIENCE_S)
+        self._supervisor = Supervisor(SystemdNotifier(notify_socket), [worker])
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        self._supervisor.run(ready=self._ready, reload=self._reload, tick=self._tick)
+
+    def _ready(self) -> None:
+        mqtt = self._config.mqtt
+        log.info(
+            "started device=%s broker=%s:%d tls=%s", self._config.device.id, mqtt.host, mqtt.port, mqtt.tls
+        )
+        if not mqtt.tls:
+            log.warning(
+                "plain_tcp broker=%s:%d text='anyone on the way can read and forge events'",
+                mqtt.host,
+                mqtt.port,
+            )
+
+    def _tick(self) -> None:
+        aside = self._outbox.set_aside
+        if aside is None:
+            self._troubles.clear("outbox_corrupt")
+        else:
+            self._troubles.raise_(
+                "outbox_corrupt",
+                f"the outbox was damaged and set aside as {aside.name}",
+                f"look at {aside} and remove it when it is no longer needed",
+            )
+
+    def _reload(self) -> None:
+        """SIGHUP: everything from the new file is built first, and taken only when all of it stands."""
+        try:
+            new = load(self._config_path)
+            changed = changed_restart_options(self._config, new)
+            if changed:
+                raise ConfigError(
+                    str(self._config_path),
+                    changed[0],
+                    f"cannot change while running: {', '.join(changed)}",
+                    hint="systemctl restart porter-vision porter-forward",
+                )
+            broker = make_broker(new)
+        except PorterError as error:
+            self._troubles.raise_("config_rejected", error.message, error.hint)
+            log.error("config_rejected text=%r", error.message)
+            return
+        # The password's file may have changed under an unchanged name: a connection that stands does not show it.
+        unchanged = new.mqtt == self._config.mqtt and self._forwarder.connected
+        self._forwarder.ask(self._names(new), new.events.live_max_age_s, None if unchanged else broker)
+        self._config = new
+        setup_logging(new.log.level)
+        self._troubles.clear("config_rejected")
+        log.info("config_reloaded")
+
+    def _names(self, config: Config) -> Names:
+        return Names(
+            base=config.mqtt.base,
+            device=config.device.id,
+            cameras=(config.camera.name,),
+            firmware=__version__,
+            boot=self._clock.boot_id,
+        )
+
+
+def make_broker(config: Config) -> MqttBroker:
+    """The broker as configured. Raises InputError where a TLS or password file is wrong."""
+    mqtt = config.mqtt
+    tls = TlsFiles(mqtt.ca_file, mqtt.client_cert_file, mqtt.client_key_file) if mqtt.tls else None
+    return MqttBroker(
+        mqtt.host,
+        mqtt.port,
+        client_id=mqtt.client_id or f"porter-{config.device.id}",
+        tls=tls,
+        protocol=mqtt.protocol,
+        username=mqtt.username,
+        password=read_password(mqtt.password_file),
+        keep_alive_s=mqtt.keep_alive_s,
+    )
+
+
+def read_password(name: str) -> str:
+    """The first line of the file; empty where none is named. Raises InputError; never quotes the file's content."""
+    if not name:
+        return ""
+    hint = "mqtt.password_file: the password is the file's first line, in UTF-8"
+    try:
+        with Path(name).open("rb") as file:
+            line = file.read(PASSWORD_MAX_BYTES + 1).split(b"\n", 1)[0].rstrip(b"\r")
+        password = line.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror}", hint=hint) from error
+    except UnicodeDecodeError:
+        raise InputError(f"{name}: expected text", hint=hint) from None  # its message would quote bytes
+    if not password or len(line) > PASSWORD_MAX_BYTES:
+        raise InputError(f"{name}: expected a password of 1 to {PASSWORD_MAX_BYTES} bytes", hint=hint)
+    return password
+
+
+def existing_folder(path: str, option: str, config_path: Path) -> Path:
+    """The folder, or a ConfigError that says who would have made it."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ConfigError(
+            str(config_path),
+            option,
+            f"expected an existing folder, got {path}",
+            hint="systemd makes it for the service; elsewhere: mkdir, or name another one",
+        )
+    return folder
