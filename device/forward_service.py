@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Builds the service, runs it until a signal, returns 0."""
     config = load(args.config)
-    setup_logging(config.log.level)
+    setup_logging(config.log.level, journal=args.journal)
     ForwardService(args.config, config, SystemClock(), args.notify_socket).run()
     return 0
 
@@ -129,7 +129,7 @@ class ForwardService:
         unchanged = new.mqtt == self._config.mqtt and self._forwarder.connected
         self._forwarder.ask(self._names(new), new.events.live_max_age_s, None if unchanged else broker)
         self._config = new
-        setup_logging(new.log.level)
+        logging.getLogger("porter").setLevel(new.log.level.upper())
         self._troubles.clear("config_rejected")
         log.info("config_reloaded")
 
