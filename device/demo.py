@@ -8,7 +8,6 @@ exit code is 0 only if everything happened that should have, and nothing that sh
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from importlib.util import find_spec
@@ -241,14 +240,21 @@ def say(text: str) -> None:
 
 def tell(heard: Heard) -> None:
     """A message, as the subscriber prints it."""
-    shown = heard.payload.decode(errors="replace")
+    if not heard.payload:
+        return  # an alert that does not stand: cleared on every connection, of no interest here
+    print(f"   {time.strftime('%H:%M:%S')}  {heard.topic:<38} {shown(heard)}", flush=True)
+
+
+def shown(heard: Heard) -> str:
+    """What a message says, in a few words."""
     if heard.kind in ("match", "match/late"):
         event = heard.event()
         label = f" {event.person.label!r}" if isinstance(event.person.label, str) else ""
-        shown = f"{event.phase:<5} {event.person.ref}{label}  score {event.score:.2f}  {event.delivery}"
-    elif heard.kind == "presence":
-        shown = f"{len(heard.presence().present)} present"
-    elif heard.kind == "info":
-        shown = "firmware, models, cameras, subject count"
-    moment = time.strftime("%H:%M:%S")
-    print(f"   {moment}  {heard.topic:<38} {shown[:90]}", flush=True, file=sys.stdout)
+        return f"{event.phase:<5} {event.person.ref}{label}  score {event.score:.2f}  {event.delivery}"
+    if heard.kind == "presence":
+        return f"{len(heard.presence().present)} present"
+    if heard.kind == "info":
+        return "firmware, models, cameras, number of subjects"
+    if "/alert/" in heard.topic:
+        return heard.alert().text
+    return heard.payload.decode(errors="replace")

@@ -21,7 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from device.demo_scenes import write_scene
 from device.errors import PorterError
-from device.payloads import Event, Presence
+from device.payloads import Alert, Event, Presence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,10 @@ class Heard:
     def event(self) -> Event:
         """The body of a match."""
         return msgspec.json.decode(self.payload, type=Event)
+
+    def alert(self) -> Alert:
+        """The body of an alert."""
+        return msgspec.json.decode(self.payload, type=Alert)
 
     def presence(self) -> Presence:
         """The body of a presence."""
