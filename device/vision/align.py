@@ -6,6 +6,7 @@ The template is ArcFace's (Deng et al. 2019; insightface `arcface_src`), which S
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,10 +38,10 @@ def align(picture: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray
     if region.size == 0:
         return np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
     image = Image.fromarray(region)
-    a, b, c, d, e, f = to_picture.reshape(-1)
+    (a, b, c), (d, e, f) = to_picture.tolist()
     c, f = c - left, f - top
     # Bilinear sampling reads 2 x 2 pixels; where a crop pixel covers more, averaging first keeps it from aliasing.
-    shrink = int(np.hypot(a, d))
+    shrink = int(math.hypot(a, d))
     if shrink >= 2:
         image = image.reduce(shrink)
         a, b, d, e = a / shrink, b / shrink, d / shrink, e / shrink
@@ -55,11 +56,16 @@ def region_of(
     picture: NDArray[np.uint8], to_picture: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint8], int, int]:
     """The part of `picture` that the crop can touch, and its left and top: a megapixel need not be converted."""
-    edge = float(CROP_PX)
-    corners = np.array([[0.0, 0.0], [edge, 0.0], [0.0, edge], [edge, edge]])
-    reached = corners @ to_picture[:, :2].T + to_picture[:, 2]
+    (a, b, c), (d, e, f) = to_picture.tolist()
     height, width = picture.shape[:2]
-    slack = 2 + int(np.hypot(to_picture[0, 0], to_picture[1, 0]))
-    left, top = np.clip(np.floor(reached.min(0)).astype(int) - slack, 0, (width, height))
-    right, bottom = np.clip(np.ceil(reached.max(0)).astype(int) + slack, 0, (width, height))
-    return np.ascontiguousarray(picture[top:bottom, left:right]), int(left), int(top)
+    slack = 2 + int(math.hypot(a, d))
+    left, right = span(a * CROP_PX, b * CROP_PX, c, slack, width)
+    top, bottom = span(d * CROP_PX, e * CROP_PX, f, slack, height)
+    return picture[top:bottom, left:right], left, top
+
+
+def span(across: float, down: float, start: float, slack: int, limit: int) -> tuple[int, int]:
+    """First and last + 1 pixel, within 0 and `limit`, of a crop whose edges reach `across` and `down` from `start`."""
+    first = start + min(0.0, across) + min(0.0, down) - slack
+    last = start + max(0.0, across) + max(0.0, down) + slack
+    return min(limit, max(0, math.floor(first))), min(limit, max(0, math.ceil(last)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from device.geometry import Box
 from device.records import Detection
-from device.vision.tensors import InputEncoder, Normalisation, dequantise, letterbox
+from device.vision.tensors import InputEncoder, Normalisation, letterbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class Detector:
             raise ValueError(f"not a YuNet: outputs {', '.join(missing)} are missing")
         self._interpreter = interpreter
         self._encoder = InputEncoder(interpreter.input, normalisation)
-        self._score_threshold = score_threshold
+        self._strides = [StrideMaps(interpreter.outputs, stride, score_threshold) for stride in STRIDES]
         self._nms_iou = nms_iou
 
     @property
@@ -58,48 +58,48 @@ class Detector:
         canvas, factor = letterbox(picture, *self.size_px)
         raw = self._interpreter.invoke(self._encoder.encode(canvas))
         to_main = width_px / picture.shape[1] / factor
-        rows = decode(raw, self._interpreter.outputs, self._score_threshold)
+        rows = np.concatenate([maps.decode(raw) for maps in self._strides])
         kept = suppress(rows, self._nms_iou)
         return [as_detection(rows[index], to_main) for index in kept]
 
 
-def decode(
-    raw: Mapping[str, NDArray[Any]], details: Mapping[str, TensorDetail], score_threshold: float
-) -> NDArray[np.float32]:
-    """Every cell whose score reaches the threshold: (N, 15) x, y, w, h, five landmarks x, y, score, in input pixels."""
-    found = [decode_stride(raw, details, stride, score_threshold) for stride in STRIDES]
-    return np.concatenate(found)
+class StrideMaps:
+    """The four maps of one stride, and how to read faces from what the model puts there."""
 
+    def __init__(self, details: Mapping[str, TensorDetail], stride: int, score_threshold: float) -> None:
+        self._names = [f"{name}_{stride}" for name in MAPS]
+        maps = [details[name] for name in self._names]
+        _, rows, columns, _ = maps[0].shape
+        widths = [detail.shape[3] for detail in maps]
+        # One scale for each of the 16 numbers of a cell; a float tensor's numbers are real as they are.
+        self._scales = np.repeat([detail.scale or 1.0 for detail in maps], widths).astype(np.float32)
+        self._zeros = np.repeat([detail.zero_point for detail in maps], widths).astype(np.float32)
+        self._least = raw_level(details[f"obj_{stride}"], score_threshold**2)
+        self._threshold = score_threshold
+        self._stride = np.float32(stride)
+        self._cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=2).reshape(-1, 2)
 
-def decode_stride(
-    raw: Mapping[str, NDArray[Any]], details: Mapping[str, TensorDetail], stride: int, score_threshold: float
-) -> NDArray[np.float32]:
-    """The rows of one stride.
+    def decode(self, raw: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Cells whose score reaches the threshold: (N, 15) x, y, w, h, five landmarks x, y, score, in input pixels.
 
-    sqrt(cls * obj) >= t needs cls >= t * t, as obj <= 1: cells are sifted on the raw cls map, in its quantised
-    levels, so that of some 1,700 cells only the few that may be faces are ever converted.
-    """
-    cls_map = raw[f"cls_{stride}"]
-    columns = cls_map.shape[2]
-    cells = np.flatnonzero(cls_map.reshape(-1) >= raw_level(details[f"cls_{stride}"], score_threshold**2))
-    if cells.size == 0:
-        return np.empty((0, 15), np.float32)
-
-    def values(name: str) -> NDArray[np.float32]:
-        key = f"{name}_{stride}"
-        tensor = raw[key]
-        return dequantise(tensor.reshape(-1, tensor.shape[3])[cells], details[key])
-
-    score = np.sqrt(np.clip(values("cls"), 0.0, 1.0) * np.clip(values("obj"), 0.0, 1.0))
-    keep = score[:, 0] >= score_threshold
-    cell = np.stack([cells % columns, cells // columns], axis=1).astype(np.float32)
-    box = values("bbox")
-    centre = (cell + box[:, :2]) * stride
-    # A damaged model could say e^80 px: beyond the largest picture a box means nothing, and inf would poison NMS.
-    size = np.exp(np.minimum(box[:, 2:], 9.0)) * stride
-    landmarks = values("kps").reshape(-1, 5, 2)
-    points = ((landmarks + cell[:, np.newaxis]) * stride).reshape(-1, 10)
-    return np.concatenate([centre - size / 2, size, points, score], axis=1)[keep]
+        sqrt(cls * obj) >= t needs obj >= t * t, as cls <= 1: cells are sifted on the raw obj map, in its quantised
+        levels, so that of some 1,700 cells only the few that may be faces are ever converted. cls would sift nothing:
+        it was trained on faces only and is high everywhere else.
+        """
+        cls, obj, bbox, kps = (raw[name].reshape(-1, raw[name].shape[3]) for name in self._names)
+        found = np.flatnonzero(obj >= self._least)
+        if found.size == 0:
+            return np.empty((0, 15), np.float32)
+        picked = [tensor[found] for tensor in (cls, obj, bbox, kps)]
+        values = (np.concatenate(picked, axis=1, dtype=np.float32) - self._zeros) * self._scales
+        cell = self._cells[found].astype(np.float32)
+        score = np.sqrt(values[:, :1].clip(0.0, 1.0) * values[:, 1:2].clip(0.0, 1.0))
+        centre = (cell + values[:, 2:4]) * self._stride
+        # A damaged model could say e^80 px: beyond the largest picture a box means nothing, and inf would poison NMS.
+        size = np.exp(np.minimum(values[:, 4:6], np.float32(9.0))) * self._stride
+        points = (values[:, 6:].reshape(-1, 5, 2) + cell[:, np.newaxis]) * self._stride
+        rows = np.concatenate((centre - size / 2, size, points.reshape(-1, 10), score), axis=1)
+        return rows.compress(score[:, 0] >= self._threshold, axis=0)
 
 
 def raw_level(detail: TensorDetail, value: float) -> float:
@@ -129,6 +129,6 @@ def suppress(rows: NDArray[np.float32], iou_limit: float) -> Sequence[int]:
 
 
 def as_detection(row: NDArray[np.float32], factor: float) -> Detection:
-    """One row of `decode` in pixels of the main stream."""
+    """One row of `StrideMaps.decode` in pixels of the main stream."""
     x, y, w, h = (float(value) * factor for value in row[:4])
     return Detection(Box(x, y, w, h), row[4:14].reshape(5, 2) * np.float32(factor), float(row[14]))
