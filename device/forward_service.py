@@ -22,6 +22,7 @@ from device.adapters.state_file import FileStateBoard
 from device.announcements import Names
 from device.config import changed_restart_options, load
 from device.errors import ConfigError, InputError, PorterError
+from device.folders import BOARD, OUTBOX, SHARED, existing_folder, shared_folder
 from device.forwarder import Forwarder
 from device.logs import setup_logging
 from device.supervisor import Supervisor, Worker
@@ -65,14 +66,13 @@ class ForwardService:
         self._clock = clock
         self._troubles = Troubles(clock)
         broker = make_broker(config)
-        self._outbox = SqliteOutbox(
-            existing_folder(config.device.state_dir, "device.state_dir", config_path) / "outbox.sqlite"
-        )
+        state_dir = existing_folder(config.device.state_dir, "device.state_dir", config_path)
+        self._outbox = SqliteOutbox(shared_folder(state_dir) / OUTBOX)
         self._forwarder = Forwarder(
             names=self._names(config),
             live_max_age_s=config.events.live_max_age_s,
             outbox=self._outbox,
-            board=FileStateBoard(Path(config.device.run_dir) / "state.json"),
+            board=FileStateBoard(Path(config.device.run_dir) / SHARED / BOARD),
             broker=broker,
             clock=clock,
             troubles=self._troubles,
@@ -175,16 +175,3 @@ def read_password(name: str) -> str:
     if not password or len(line) > PASSWORD_MAX_BYTES:
         raise InputError(f"{name}: expected a password of 1 to {PASSWORD_MAX_BYTES} bytes", hint=hint)
     return password
-
-
-def existing_folder(path: str, option: str, config_path: Path) -> Path:
-    """The folder, or a ConfigError that says who would have made it."""
-    folder = Path(path)
-    if not folder.is_dir():
-        raise ConfigError(
-            str(config_path),
-            option,
-            f"expected an existing folder, got {path}",
-            hint="systemd makes it for the service; elsewhere: mkdir, or name another one",
-        )
-    return folder

@@ -167,7 +167,7 @@ class Trouble(Payload, frozen=True):
 
 
 class ServiceState(Payload, frozen=True):
-    """What the vision service shows the forwarder through the state board (`/run/porter/state.json`).
+    """What the vision service shows the forwarder through the state board (`/run/porter/shared/state.json`).
 
     Kept on tmpfs: presence and alerts are states, not events, so nothing of them needs to survive a power cut, and
     the SD card is not worn. `boot_ns` (CLOCK_BOOTTIME) is refreshed every few seconds: an older one means that the

@@ -26,6 +26,7 @@ from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
 from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
+from device.folders import BOARD, OUTBOX, existing_folder, shared_folder
 from device.logs import setup_logging
 from device.recogniser import Recogniser
 from device.supervisor import LatestSlot, Supervisor, Worker
@@ -135,7 +136,7 @@ class VisionService:
             embedder_sha256=embedder.variant.sha256,
             dimension=built.pipeline.embedder.dimension,
         )
-        outbox = SqliteOutbox(state_dir / "outbox.sqlite")
+        outbox = SqliteOutbox(shared_folder(state_dir) / OUTBOX)
         for name, aside in (("gallery", gallery.set_aside), ("outbox", outbox.set_aside)):
             if aside is not None:
                 self._troubles.raise_(
@@ -150,7 +151,7 @@ class VisionService:
             maker=built.maker,
             gallery=gallery,
             outbox=outbox,
-            board=FileStateBoard(run_dir / "state.json"),
+            board=FileStateBoard(shared_folder(run_dir) / BOARD),
             clock=self._clock,
             troubles=self._troubles,
             camera=camera_info(config),
@@ -228,16 +229,3 @@ def refuse_restart_options(path: Path, old: Config, new: Config) -> None:
             f"cannot change while running: {', '.join(changed)}",
             hint="systemctl restart porter-vision porter-forward",
         )
-
-
-def existing_folder(path: str, option: str, config_path: Path) -> Path:
-    """The folder, or a ConfigError that says who would have made it."""
-    folder = Path(path)
-    if not folder.is_dir():
-        raise ConfigError(
-            str(config_path),
-            option,
-            f"expected an existing folder, got {path}",
-            hint="systemd makes it for the service; elsewhere: mkdir, or name another one",
-        )
-    return folder
