@@ -46,7 +46,7 @@ class Capture:
         self._wait = wait or threading.Event().wait
         self._open = False
         self._retry_s = FIRST_RETRY_S
-        self._wait_left_s = 0.0
+        self._naps_left = 0
         self._looking = threading.Event()
         self._looking.set()
         self.finished = False  # the source came to its end
@@ -65,11 +65,11 @@ class Capture:
         """Captures one frame, takes one try at getting the camera to work, or waits a little for the next."""
         if not self._looking.is_set() or self.finished:
             self.close()
-            self._wait_left_s = 0.0
+            self._naps_left = 0
             self._wait(NAP_S)
             return
-        if self._wait_left_s > 0.0:
-            self._wait_left_s -= NAP_S
+        if self._naps_left > 0:
+            self._naps_left -= 1
             self._wait(NAP_S)
             return
         try:
@@ -104,5 +104,5 @@ class Capture:
         log.warning("camera_reset resets=%d stalled=%s", self.resets, isinstance(error, CameraStalledError))
         self._open = False
         self._camera.close()
-        self._wait_left_s = self._retry_s
+        self._naps_left = round(self._retry_s / NAP_S)
         self._retry_s = min(LAST_RETRY_S, self._retry_s * 2)
