@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +31,12 @@ class Seen:
 
 
 class Subscriber:
-    """Listens to `topic` on its own thread until closed; reconnects when the broker comes back."""
+    """Listens to `topic` on its own thread until closed; reconnects when the broker comes back.
 
-    def __init__(self, port: int, topic: str = "#", *, protocol: str = "5") -> None:
+    durable (MQTT 5): the broker keeps for it what arrives while it is away.
+    """
+
+    def __init__(self, port: int, topic: str = "#", *, protocol: str = "5", durable: bool = False) -> None:
         self.messages: list[Seen] = []
         self._subscriptions = 0
         version = MQTTProtocolVersion.MQTTv5 if protocol == "5" else MQTTProtocolVersion.MQTTv311
@@ -41,7 +46,12 @@ class Subscriber:
         self._client.on_subscribe = self._subscribed
         self._client.on_message = self._keep
         self._client.reconnect_delay_set(1, 1)
-        self._client.connect("127.0.0.1", port)
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        session.SessionExpiryInterval = 3600 if durable else 0
+        if protocol == "5":
+            self._client.connect("127.0.0.1", port, clean_start=not durable, properties=session)
+        else:
+            self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         self.wait_subscribed(1)
 
@@ -61,6 +71,10 @@ class Subscriber:
             f"{count} on {suffix}, have {len(self.on(suffix))}",
         )
         return self.on(suffix)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publishes, on the same connection."""
+        self._client.publish(topic, payload, 1)
 
     def close(self) -> None:
         """Disconnects."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from device.ports import Broker
     from tests.contracts.broker_contract import Rig
+    from tests.system.mosquitto import Mosquitto
 
 
 class MemoryRig:
@@ -56,7 +57,7 @@ class MemoryRig:
 class RealRig:
     """A broker that listens on `broker.port`, restarted by `broker.stop` and `broker.start`."""
 
-    def __init__(self, broker: EmbeddedBroker, protocol: str) -> None:
+    def __init__(self, broker: EmbeddedBroker | Mosquitto, protocol: str) -> None:
         self.broker = broker
         self.protocol = protocol
         self.ear = Subscriber(broker.port, protocol=protocol)
@@ -82,12 +83,10 @@ class RealRig:
         ]
 
     def retained(self, topic: str) -> bytes | None:
-        with Subscriber(self.broker.port, topic, protocol=self.protocol) as newcomer:
-            marker = f"marker/{id(newcomer)}"
-            with Subscriber(self.broker.port, marker, protocol=self.protocol) as fence:
-                fence._client.publish(marker, b"x", 1)
-                fence.wait(marker)
-            found = [seen.payload for seen in newcomer.messages if seen.retain]
+        with Subscriber(self.broker.port, protocol=self.protocol) as newcomer:
+            newcomer.publish("fence", b"x")  # what is retained was sent before it
+            newcomer.wait("fence")
+            found = [seen.payload for seen in newcomer.messages if seen.retain and seen.topic == topic]
         return found[0] if found else None
 
 
