@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by all tests: hypothesis without a clock, because a busy machine is no defect.
+"""Shared by all tests: hypothesis without a clock, because a busy machine is no defect; no silent skip in CI.
 
 Hypothesis takes its own `ci` profile where CI is set (the same examples every time); elsewhere it looks for new ones.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Generator
+
+# Where CI=true any other skip is a failure: these tests are for another user, or for a runtime of their own.
+ALLOWED_SKIPS = ("root may", "only root", "tflite-runtime is not tried")
 
 settings.register_profile("porter", settings.default, deadline=None)
 settings.load_profile("porter")
@@ -24,3 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="a Python with tflite-runtime instead of LiteRT: the inference tests run there too",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Makes a skip that CI does not allow a failure with the same words."""
+    report = yield
+    if os.environ.get("CI") == "true" and report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not reason.startswith(ALLOWED_SKIPS):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, which CI does not allow: {reason}"
+    return report

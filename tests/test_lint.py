@@ -15,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.required import need
+
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 MAX_LINES = 320
 SPDX = "# SPDX-License-Identifier: Apache-2.0"
+INSTALLED = "/opt/porter/.venv/bin/porter"
 SHELL = re.compile(r"#!.*\b(sh|bash|dash)\b")
 # Somebody's own folders: they are right on one machine only.
 MACHINE_PATH = re.compile(r"(?<![\w.~$}*])/(home|Users|root|work|mnt|media)/[\w.-]+")
@@ -83,6 +86,19 @@ def test_shellcheck_finds_nothing() -> None:
     scripts = shell_scripts()
     assert scripts, "no shell script found: has the search gone blind?"
     check(BIN / "shellcheck", *scripts)
+
+
+def test_systemd_finds_nothing_in_the_units(tmp_path: Path) -> None:
+    """It exits with 0 even when it complains, so any output is a failure. Our program stands in for the installed one."""
+    analyze = need("systemd-analyze", "systemd")
+    units = [file for file in repository_files() if file.suffix in {".service", ".target"}]
+    assert units, "no unit found: has the search gone blind?"
+    for unit in units:
+        text = unit.read_text("utf-8").replace(INSTALLED, str(BIN / "porter"))
+        (tmp_path / unit.name).write_text(text, "utf-8")
+    command = [analyze, "verify", *(str(tmp_path / unit.name) for unit in units)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_the_generated_files_are_up_to_date() -> None:
