@@ -89,7 +89,7 @@ def test_shellcheck_finds_nothing() -> None:
 
 
 def test_systemd_finds_nothing_in_the_units(tmp_path: Path) -> None:
-    """It exits with 0 even when it complains, so any output is a failure. Our program stands in for the installed one."""
+    """It exits with 0 even when it complains, so any output is a failure. Our `porter` stands for the installed one."""
     analyze = need("systemd-analyze", "systemd")
     units = [file for file in repository_files() if file.suffix in {".service", ".target"}]
     assert units, "no unit found: has the search gone blind?"
