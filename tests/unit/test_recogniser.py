@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recognise step: events are committed first, what the disk refuses waits, consents and the board are kept."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from device.adapters.clock import ManualClock
+from device.adapters.gallery_memory import MemoryGallery
+from device.adapters.outbox_memory import MemoryOutbox
+from device.adapters.state_file import MemoryStateBoard
+from device.payloads import CameraInfo, ModelHashes, ServiceState
+from device.recogniser import Recogniser
+from device.recognition.events import EventMaker
+from device.records import Consent, Frame
+from device.supervisor import LatestSlot
+from device.troubles import Troubles
+from tests.door import DIMENSION, Door, Painted, embedding_of
+from tests.people import NS, at
+
+ANNA, STRANGER = Painted(1), Painted(5)
+
+
+class ImpatientSlot(LatestSlot[Frame]):
+    """A slot that does not wait for a frame: time is the tests' own."""
+
+    def take(self, timeout_s: float) -> Frame | None:
+        assert timeout_s > 0
+        return super().take(0.0)
+
+
+class Service:
+    """A recogniser with everything in memory; Anna is enrolled. Its clock moves with the frames."""
+
+    def __init__(
+        self,
+        *,
+        outbox: MemoryOutbox | None = None,
+        board: MemoryStateBoard | None = None,
+        consent_s: float = 3600,
+        fail_after: int | None = None,
+    ) -> None:
+        self.clock = ManualClock()
+        self.door = Door([])
+        self.gallery = MemoryGallery(DIMENSION, fail_after=fail_after)
+        start = at(0).utc_ns
+        consent = Consent("", "door", "ab" * 32, start - NS, start + round(consent_s * NS), "alice")
+        self.anna = self.gallery.enrol("Anna", consent, embedding_of(1)[np.newaxis])
+        self.outbox = outbox or MemoryOutbox()
+        self.board = board or MemoryStateBoard()
+        self.troubles = Troubles(self.clock)
+        self.slot = ImpatientSlot()
+        self.maker = EventMaker(
+            device="lobby-01",
+            camera="cam0",
+            boot_id=self.clock.boot_id,
+            random_bits=lambda bits: 2**bits - 1,
+            publish_labels=True,
+            live_max_age_s=30,
+            threshold=0.5,
+            fmr_at_threshold=1e-4,
+            models=ModelHashes("sha256:1f", "sha256:a2"),
+        )
+        self.recogniser = Recogniser(
+            slot=self.slot,
+            pipeline=self.door.pipeline,
+            maker=self.maker,
+            gallery=self.gallery,
+            outbox=self.outbox,
+            board=self.board,
+            clock=self.clock,
+            troubles=self.troubles,
+            camera=CameraInfo("cam0", "files", True),
+            models=[],
+        )
+
+    def show(self, *people: Painted, frames: int = 1, synced: bool = True) -> None:
+        """So many frames with these people, 0.1 s apart, each through one step."""
+        self.door.people = list(people)
+        for _ in range(frames):
+            self.clock.advance(0.1)
+            now = replace(self.clock.now(), synced=synced)
+            main = self.door.picture()
+            self.slot.put(Frame(1, now, main, main, main[::4, ::4, 0].copy()))
+            self.recogniser.step()
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, and one step finds no frame."""
+        self.clock.advance(seconds)
+        self.recogniser.step()
+
+    def events(self) -> list[tuple[str, str]]:
+        """Phase and label of what was committed."""
+        return [(e.phase, str(e.person.label)) for e in self.outbox.peek(100)]
+
+    def shown(self) -> ServiceState:
+        state = self.board.read()
+        assert state is not None
+        return state
+
+    def codes(self) -> list[str]:
+        return [trouble.code for trouble in self.troubles.standing()]
+
+
+def test_a_start_is_committed_with_the_frame_that_decided_it() -> None:
+    service = Service()
+    service.show(ANNA, frames=2)
+    assert service.events() == []
+    service.show(ANNA)
+    assert service.events() == [("start", "Anna")]
+
+
+def test_a_frame_that_is_late_is_no_gap() -> None:
+    service = Service()
+    for _ in range(3):
+        service.show(ANNA)
+        service.wait(0.3)
+    assert service.events() == [("start", "Anna")]
+
+
+def test_a_visit_ends_while_no_frames_come() -> None:
+    service = Service()
+    service.show(ANNA, frames=5)
+    service.wait(4.9)
+    assert len(service.events()) == 1
+    service.wait(0.2)
+    assert service.events() == [("start", "Anna"), ("end", "Anna")]
+
+
+def test_what_a_full_disk_refuses_waits_and_comes_in_order() -> None:
+    outbox = MemoryOutbox(full_after=0)
+    service = Service(outbox=outbox)
+    service.show(ANNA, frames=5)
+    service.wait(6)
+    assert service.events() == []
+    assert service.codes() == ["outbox_full"]
+    outbox.full_after = None
+    service.wait(1)
+    assert service.events() == [("start", "Anna"), ("end", "Anna")]
+    assert service.codes() == []
+
+
+def test_recognition_goes_on_while_the_disk_is_full() -> None:
+    service = Service(outbox=MemoryOutbox(full_after=0))
+    service.show(ANNA, frames=5)
+    assert [p.person.ref for p in service.shown().presence[0].present] == [service.anna.ref]
+
+
+def test_an_expired_consent_is_erased_within_a_second_and_ends_the_visit_without_the_label() -> None:
+    service = Service(consent_s=2.0)
+    service.show(ANNA, frames=10)
+    service.show(ANNA, frames=22)
+    assert service.gallery.subjects() == []
+    assert service.events() == [("start", "Anna"), ("end", "UNSET")]
+    service.show(ANNA, frames=50)
+    assert len(service.events()) == 2
+
+
+def test_a_consent_ends_matching_even_where_erasing_fails() -> None:
+    service = Service(consent_s=2.0, fail_after=1)
+    service.show(ANNA, frames=100)
+    assert service.events() == [("start", "Anna"), ("end", "UNSET")]
+    assert service.codes() == ["gallery_failed"]
+
+
+def test_withdrawal_between_two_frames_ends_the_visit_at_once() -> None:
+    service = Service()
+    service.show(ANNA, frames=5)
+
+    def withdraw() -> None:
+        service.gallery.withdraw("Anna")
+        service.recogniser.refresh_gallery()
+
+    asker = threading.Thread(target=service.recogniser.ask, args=(withdraw,))
+    asker.start()
+    asker.join()
+    service.show(ANNA)
+    assert service.events() == [("start", "Anna"), ("end", "UNSET")]
+    assert service.shown().info.subjects == 0
+
+
+def test_while_paused_a_frame_that_was_on_its_way_is_dropped() -> None:
+    service = Service()
+    service.show(ANNA, frames=2)
+    service.recogniser.looking = False
+    service.show(ANNA, frames=10)
+    assert service.door.pipeline.counters.frames == 2
+    service.recogniser.looking = True
+    service.show(ANNA, frames=10)
+    assert service.events() == [("start", "Anna")]
+
+
+def test_presence_is_shown_when_it_changes_and_every_few_seconds() -> None:
+    service = Service()
+    service.show(STRANGER, frames=3)
+    assert service.shown().presence[0].present == []
+    first = service.shown().boot_ns
+    service.show(STRANGER, frames=51)
+    assert service.shown().boot_ns - first >= 4.9 * NS
+    service.show(frames=12)
+    service.show(ANNA, frames=3)
+    assert service.shown().boot_ns == service.clock.now().boot_ns
+    assert len(service.shown().presence[0].present) == 1
+
+
+def test_a_new_trouble_is_shown_with_the_next_step() -> None:
+    service = Service()
+    service.show()
+    service.troubles.raise_("disk_low", "little space is left", "free some")
+    service.show()
+    assert [t.code for t in service.shown().troubles] == ["disk_low"]
+
+
+def test_a_board_that_cannot_be_written_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(board=MemoryStateBoard(full=True))
+    service.show(ANNA, frames=5)
+    assert service.events() == [("start", "Anna")]
+    assert "board_failed" in caplog.text
+
+
+def test_a_reload_ends_visits_with_the_old_pipeline_and_keeps_counting() -> None:
+    service = Service()
+    service.show(ANNA, frames=5)
+    other = Door([])
+    service.recogniser.adopt(other.pipeline, service.maker, [])
+    assert service.events() == [("start", "Anna"), ("end", "Anna")]
+    other.people = [ANNA]
+    service.door = other
+    service.show(ANNA, frames=5)
+    assert len(service.events()) == 3
+    assert other.pipeline.counters.frames == 10
+
+
+def test_closing_ends_visits_says_so_and_clears_the_presence() -> None:
+    service = Service()
+    service.show(ANNA, frames=5)
+    service.recogniser.close()
+    assert service.events()[-1] == ("end", "Anna")
+    assert service.shown().stopping
+    assert service.shown().presence[0].present == []
+
+
+def test_events_lost_at_the_very_end_are_said_to_be(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(outbox=MemoryOutbox(full_after=0))
+    service.show(ANNA, frames=5)
+    service.recogniser.close()
+    assert "events_lost count=2" in caplog.text
+
+
+def test_no_label_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    service = Service(consent_s=2.0)
+    service.show(ANNA, frames=60)
+    service.recogniser.close()
+    assert "Anna" not in caplog.text
