@@ -94,12 +94,10 @@ class MqttBroker:
         if self._credentials[0]:
             client.username_pw_set(self._credentials[0], self._credentials[1] or None)
         set_will(client, will, will_delay_s if protocol == "5" else None)
-        session = _Session(client, protocol, time.monotonic() + 2 * self._timeout_s)
+        session = _Session(client, protocol, time.monotonic() + 2 * self._timeout_s, self._advice())
         try:
             if self._tls is not None:
-                client.tls_set_context(
-                    self._tls.context()
-                )  # read anew: a renewed certificate needs no restart
+                client.tls_set_context(self._tls.context())
             hello = {"clean_start": True, "properties": connect_properties()} if protocol == "5" else {}
             client.connect(self._host, self._port, keepalive=self._keep_alive_s, **hello)  # type: ignore[arg-type]
         except InputError as error:
@@ -147,6 +145,12 @@ class MqttBroker:
             self._session.drop()
             self._session = None
 
+    def _advice(self) -> str:
+        """What to think of when the broker hangs up on our greeting: its own words never reach us then."""
+        if self._tls is None:
+            return " (does the port expect TLS?)"
+        return "" if self._tls.cert_file else " (does the broker want a client certificate?)"
+
 
 class Dialect:
     """Which MQTT version to speak next."""
@@ -175,13 +179,14 @@ class Dialect:
 class _Session:
     """One connection from CONNECT to its end, never used again."""
 
-    def __init__(self, client: Client, protocol: Protocol, connack_deadline: float) -> None:
+    def __init__(self, client: Client, protocol: Protocol, connack_deadline: float, advice: str) -> None:
         self.accepted = False
         self.refused_version = False
         self.over: str | None = None
         self._client = client
         self._protocol = protocol
         self._deadline = connack_deadline
+        self._advice = advice
         self._signals: list[BrokerSignal] = []
         self._handles: dict[int, int] = {}
         self._last_error = ""
@@ -206,7 +211,7 @@ class _Session:
             properties=publish_properties(message) if self._protocol == "5" else None,
         )
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._end(f"connection lost: {self._last_error or info.rc.name}")
+            self._lost(info.rc.name)
             raise BrokerUnavailable("the connection was lost")
         if message.qos:
             self._handles[info.mid] = handle
@@ -224,7 +229,7 @@ class _Session:
         except GARBAGE as error:
             self._end(f"the peer sent what is not MQTT: {error or type(error).__name__}")
         if self._client.socket() is None:
-            self._end(f"connection lost: {self._last_error or 'closed by the broker'}")
+            self._lost("closed by the broker")
         elif not self.accepted and time.monotonic() > self._deadline:
             self._end("no answer to CONNECT in time")
 
@@ -262,6 +267,10 @@ class _Session:
         sock = self._client.socket()
         return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
+    def _lost(self, otherwise: str) -> None:
+        cause = self._last_error.removeprefix("failed to receive on socket: ") or otherwise
+        self._end(f"connection lost: {cause}{'' if self.accepted else self._advice}")
+
     def _end(self, reason: str) -> None:
         if self.over is None:
             self.over = reason
@@ -283,7 +292,7 @@ class _Session:
         if flags.is_disconnect_packet_from_server:
             self._end(f"the broker ended the connection: {reason}")
         else:
-            self._end(f"connection lost: {self._last_error or reason}")
+            self._lost(str(reason))
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
         handle = self._handles.pop(mid, None)
