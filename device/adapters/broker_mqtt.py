@@ -29,24 +29,23 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from device.errors import BrokerUnavailable, InputError
+from device.mqtt_dialect import Dialect
 from device.ports import Acknowledged, Connected, Disconnected, Received
 from device.tls_files import explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from device.mqtt_dialect import Protocol
     from device.ports import BrokerSignal, Message
     from device.tls_files import TlsFiles
 
 log = logging.getLogger("porter.broker")
 
-Protocol = Literal["5", "3.1.1"]
 MAX_PACKET_BYTES = 64 * 1024
 UNSUPPORTED_PROTOCOL_VERSION = 0x84
 # Whatever paho's parser trips over when the peer does not speak MQTT.
-GARBAGE = (
-    ValueError, LookupError, TypeError, ArithmeticError, AssertionError, AttributeError, struct.error, MQTTException,
-)  # fmt: skip
+GARBAGE = (ValueError, LookupError, TypeError, ArithmeticError, AssertionError, AttributeError, struct.error, MQTTException)  # fmt: skip
 
 
 class MqttBroker:
@@ -150,30 +149,6 @@ class MqttBroker:
         if self._tls is None:
             return " (does the port expect TLS?)"
         return "" if self._tls.cert_file else " (does the broker want a client certificate?)"
-
-
-class Dialect:
-    """Which MQTT version to speak next."""
-
-    def __init__(self, wanted: Literal["auto", "5", "3.1.1"]) -> None:
-        self.protocol: Protocol = "3.1.1" if wanted == "3.1.1" else "5"
-        self._fixed = wanted != "auto"
-        self._hangups = 0
-
-    def accepted(self) -> None:
-        """The broker spoke it: stay with it."""
-        self._fixed = True
-
-    def ended(self, accepted: bool, refused_version: bool) -> None:
-        """A connection ended. A hang-up before any answer may mean that the broker does not know the version."""
-        if self._fixed or accepted:
-            return
-        self._hangups += 1
-        if self.protocol == "3.1.1":  # no better: it was not the version
-            self.protocol, self._hangups = "5", 0
-        elif refused_version or self._hangups >= 2:
-            self.protocol, self._hangups = "3.1.1", 0
-            log.info("mqtt_fallback protocol=3.1.1 reason=%s", "refused" if refused_version else "hang-ups")
 
 
 class _Session:

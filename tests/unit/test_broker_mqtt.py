@@ -5,23 +5,19 @@ from __future__ import annotations
 
 import random
 import socket
-import ssl
-import threading
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from device.adapters.broker_memory import MemoryBroker
-from device.adapters.broker_mqtt import Dialect, MqttBroker
-from device.errors import BrokerUnavailable, InputError
+from device.adapters.broker_mqtt import MqttBroker
+from device.errors import BrokerUnavailable
 from device.ports import Acknowledged, Connected, Disconnected, Message
-from device.tls_files import TlsFiles, explain
+from device.tls_files import TlsFiles
+from tests.peer import Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from device.ports import BrokerSignal
 
 WILL = Message("porter/v1/d/status", b"offline", retain=True)
@@ -29,64 +25,6 @@ CONNACK_5 = b"\x20\x03\x00\x00\x00"
 CONNACK_311 = b"\x20\x02\x00\x00"
 # paho leaves the closing of a socket whose TLS handshake failed to the garbage collector.
 LEAKS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-# A certificate authority made for this test; its key was thrown away.
-PEM = """\
------BEGIN CERTIFICATE-----
-MIIBgzCCASmgAwIBAgIUTcqvNYhp7kfIwkZoLOQSduSGAhIwCgYIKoZIzj0EAwIw
-FjEUMBIGA1UEAwwLUG9ydGVyIHRlc3QwIBcNMjYxMTIzMDY1ODE4WhgPMjEyNjEw
-MzAwNjU4MThaMBYxFDASBgNVBAMMC1BvcnRlciB0ZXN0MFkwEwYHKoZIzj0CAQYI
-KoZIzj0DAQcDQgAEjyY0ey8RlKWfnGL/qjRiczoNZ7yBQaj0VVW9jSfuKm7eWwtV
-e5WCLkaDB3afej9hXOeOOa9SMi3IFYAcrlTGGqNTMFEwHQYDVR0OBBYEFKsQCVna
-Q6mVT+q+OR2FBsGqTcJwMB8GA1UdIwQYMBaAFKsQCVnaQ6mVT+q+OR2FBsGqTcJw
-MA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIgInEMD4hQUjRbiTCV
-FiO9WxXCwzfXFXxRKlurIg+tnJwCIQC3yJ6KDQ88pa5R5nKehQbDwfvrVk15ZKPg
-WSIJj08aqw==
------END CERTIFICATE-----
-"""
-
-
-class Peer:
-    """Listens; reads each connection's first packet, asks `answer(number, packet)` and sends what it says.
-
-    None as the answer hangs up; bytes keep the connection open until the peer is closed. `then` is sent when the
-    next packet came.
-    """
-
-    def __init__(self, answer: Callable[[int, bytes], bytes | None], *, then: bytes = b"") -> None:
-        self.greetings: list[bytes] = []
-        self._answer = answer
-        self._then = then
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.greetings.append(connection.recv(4096))
-            reply = self._answer(len(self.greetings), self.greetings[-1])
-            if reply is None:
-                connection.close()
-            else:
-                self._open.append(connection)
-                connection.sendall(reply)
-                if self._then and connection.recv(4096):
-                    connection.sendall(self._then)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(5)
-        for connection in self._open:
-            connection.close()
 
 
 def make(port: int, **options: Any) -> MqttBroker:
@@ -173,32 +111,6 @@ def test_two_hang_ups_on_5_lead_to_3_1_1() -> None:
         broker.connect(WILL, 5)
         assert outcome(broker) == Connected("3.1.1", 65535)
         broker.abort()
-
-
-def test_hang_ups_on_3_1_1_as_well_lead_back_to_5() -> None:
-    dialect = Dialect("auto")
-    spoken = []
-    for _ in range(7):
-        spoken.append(dialect.protocol)
-        dialect.ended(accepted=False, refused_version=False)
-    assert spoken == ["5", "5", "3.1.1", "5", "5", "3.1.1", "5"]
-
-
-def test_a_version_that_once_worked_or_was_asked_for_is_kept() -> None:
-    asked = Dialect("5")
-    asked.ended(accepted=False, refused_version=True)
-    worked = Dialect("auto")
-    worked.accepted()
-    for _ in range(3):
-        worked.ended(accepted=False, refused_version=False)
-    assert (asked.protocol, worked.protocol) == ("5", "5")
-
-
-def test_a_connection_that_ends_after_it_was_accepted_says_nothing_about_the_version() -> None:
-    dialect = Dialect("auto")
-    for _ in range(3):
-        dialect.ended(accepted=True, refused_version=False)
-    assert dialect.protocol == "5"
 
 
 def test_a_goodbye_of_the_broker_is_reported_with_its_reason() -> None:
@@ -306,43 +218,6 @@ def test_a_peer_that_does_not_finish_the_tls_handshake_is_given_up() -> None:
         )
         with pytest.raises(BrokerUnavailable, match=r"no answer within 0\.1 s"):
             broker.connect(WILL, 5)
-
-
-def test_tls_always_verifies_and_speaks_1_2_at_least() -> None:
-    context = TlsFiles().context()
-    assert context.verify_mode is ssl.CERT_REQUIRED
-    assert context.check_hostname
-    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-
-
-@pytest.mark.parametrize("option", ["ca_file", "cert_file", "key_file"])
-def test_a_tls_file_that_is_missing_or_a_folder_is_named(tmp_path: Path, option: str) -> None:
-    for path in (tmp_path / "missing.pem", tmp_path):
-        with pytest.raises(InputError, match=str(path)):
-            MqttBroker("h", 1, client_id="c", tls=TlsFiles(**{option: str(path)}))
-
-
-@pytest.mark.parametrize("content", ["", "not pem", PEM.replace("M", "A")], ids=["empty", "text", "damaged"])
-def test_a_tls_file_that_holds_no_certificate_is_named(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "wrong.pem"
-    path.write_text(content)
-    for files in (TlsFiles(ca_file=str(path)), TlsFiles(cert_file=str(path), key_file=str(path))):
-        with pytest.raises(InputError, match=r"wrong\.pem: expected"):
-            files.context()
-
-
-def test_a_file_that_vanishes_later_is_unavailable_not_a_crash(tmp_path: Path) -> None:
-    path = tmp_path / "ca.pem"
-    path.write_text(PEM)
-    broker = MqttBroker("127.0.0.1", 1, client_id="porter-d", tls=TlsFiles(ca_file=str(path)))
-    path.unlink()
-    with pytest.raises(BrokerUnavailable, match=r"ca\.pem: cannot be read"):
-        broker.connect(WILL, 5)
-
-
-def test_other_failures_keep_their_own_words() -> None:
-    assert explain(OSError(113, "No route to host"), 5) == "No route to host"
-    assert explain(ValueError("odd"), 5) == "odd"
 
 
 def test_the_fake_fails_as_it_is_told_to() -> None:
