@@ -45,7 +45,7 @@ log = logging.getLogger("porter.broker")
 MAX_PACKET_BYTES = 64 * 1024
 UNSUPPORTED_PROTOCOL_VERSION = 0x84
 # Whatever paho's parser trips over when the peer does not speak MQTT.
-GARBAGE = (ValueError, LookupError, TypeError, ArithmeticError, AssertionError, AttributeError, struct.error, MQTTException)  # fmt: skip
+GARBAGE = (ValueError, LookupError, TypeError, ArithmeticError, AssertionError, AttributeError, struct.error)
 
 
 class MqttBroker:
@@ -201,7 +201,7 @@ class _Session:
             if self._client.want_write():
                 self._client.loop_write()
             self._client.loop_misc()
-        except GARBAGE as error:
+        except (*GARBAGE, MQTTException) as error:
             self._end(f"the peer sent what is not MQTT: {error or type(error).__name__}")
         if self._client.socket() is None:
             self._lost("closed by the broker")
