@@ -29,9 +29,18 @@ RULES = st.builds(
     recheck_ns=st.integers(1, 4).map(lambda s: s * NS),
     visit_end_ns=st.integers(1, 6).map(lambda s: s * NS),
 )
-FACES = st.dictionaries(
-    st.integers(1, 3), st.none() | st.tuples(st.tuples(SCORE, SCORE, SCORE), st.floats(0, 1)), max_size=3
-)
+# Somebody known, somebody in between, nobody; and anything at all.
+ROWS = st.sampled_from(
+    [
+        (0.95, 0.2, -0.1),
+        (0.2, 0.95, 0.0),
+        (0.0, 0.2, 0.95),
+        (0.7, 0.65, 0.0),
+        (0.41, 0.2, 0.1),
+        (0.2, 0.2, 0.1),
+    ]
+) | st.tuples(SCORE, SCORE, SCORE)
+FACES = st.dictionaries(st.integers(1, 2), st.none() | st.tuples(ROWS, st.floats(0, 1)), max_size=2)
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,8 @@ STEPS = st.lists(
         Step,
         wait_s=st.sampled_from([0.1, 0.3, 1.0, 4.0]),
         faces=FACES,
-        running=st.frozensets(st.integers(1, 3)),
-        resumed=st.frozensets(st.integers(1, 3)),
+        running=st.sampled_from([frozenset({1, 2})] * 3 + [frozenset({1}), frozenset()]),
+        resumed=st.sampled_from([frozenset()] * 3 + [frozenset({1}), frozenset({1, 2})]),
         withdrawn=st.sampled_from([None] * 8 + ["subject-1", "subject-3"]),
     ),
     max_size=40,
