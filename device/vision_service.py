@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from device.adapters.clock import SystemClock
 from device.adapters.control_socket import ControlServer
 from device.adapters.gallery_sqlite import SqliteGallery
@@ -28,6 +30,7 @@ from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
 from device.folders import BOARD, OUTBOX, existing_folder, shared_folder
 from device.logs import setup_logging
+from device.options import LogOptions, MqttOptions
 from device.recogniser import Recogniser
 from device.supervisor import LatestSlot, Supervisor, Worker
 from device.troubles import Troubles
@@ -80,10 +83,11 @@ class VisionService:
         self._clock = clock
         self._troubles = Troubles(clock)
         self._slot: LatestSlot[Frame] = LatestSlot()
-        built = self._build(config)
+        self._built = built = self._build(config)
         state_dir = existing_folder(config.device.state_dir, "device.state_dir", config_path)
         run_dir = existing_folder(config.device.run_dir, "device.run_dir", config_path)
-        self._capture, self._capture_worker = self._make_capture(config, built.models)
+        self._capture = self._make_capture(config, built.models)
+        self._capture_worker = capture_worker(self._capture, config)
         self._recogniser = self._make_recogniser(config, built, state_dir, run_dir)
         self._desk = ControlDesk(
             self._recogniser, lambda: self._capture, lambda: self._config, clock, self._troubles
@@ -119,13 +123,10 @@ class VisionService:
         maker = make_events(config, models, self._clock.boot_id, secrets.randbits)
         return Built(models, maker, make_pipeline(config, models, maker))
 
-    def _make_capture(self, config: Config, models: Models) -> tuple[Capture, Worker]:
+    def _make_capture(self, config: Config, models: Models) -> Capture:
         picture = models.detector.manifest.input
         camera = make_camera(config, self._clock, (picture.width_px, picture.height_px))
-        capture = Capture(camera, self._slot, self._troubles, stall_after_s=config.camera.stall_after_s)
-        # A camera may take its time to open; a reset waits up to half a minute between two tries.
-        patience_s = config.camera.stall_after_s + 60.0
-        return capture, Worker("capture", capture.step, cleanup=capture.close, patience_s=patience_s)
+        return Capture(camera, self._slot, self._troubles, stall_after_s=config.camera.stall_after_s)
 
     def _make_recogniser(self, config: Config, built: Built, state_dir: Path, run_dir: Path) -> Recogniser:
         embedder = built.models.embedder
@@ -166,11 +167,16 @@ class VisionService:
             self._troubles.clear("tpu_lost")
 
     def _reload(self) -> None:
-        """SIGHUP: builds everything from the new file first, and swaps only when all of it stands."""
+        """SIGHUP: builds everything from the new file first, and swaps only when all of it stands.
+
+        Where nothing changed for this process its visits go on: a door must not hear a second start of them.
+        """
         try:
             new = load(self._config_path)
             refuse_restart_options(self._config_path, self._config, new)
-            built = self._build(new)
+            built = self._built
+            if sight(new) != sight(self._config) or built.models.lost() is not None:
+                built = self._build(new)
             if new.camera != self._config.camera or new.models != self._config.models:
                 self._switch_camera(new, built.models)
         except PorterError as error:
@@ -179,22 +185,35 @@ class VisionService:
             return
         self._config = new
         logging.getLogger("porter").setLevel(new.log.level.upper())
+        self._adopt(built)
+        self._troubles.clear("config_rejected")
+        log.info("config_reloaded")
+
+    def _adopt(self, built: Built) -> None:
+        if built is self._built:
+            return
+        self._built = built
         self._report_fallback(built.models)
         self._recogniser.ask(
             lambda: self._recogniser.adopt(built.pipeline, built.maker, built.models.infos())
         )
-        self._troubles.clear("config_rejected")
-        log.info("config_reloaded")
 
     def _switch_camera(self, new: Config, models: Models) -> None:
         """Closes the camera and opens the new one; where that gives no frame, the old one comes back."""
-        old_config = self._config
-        self._replace_capture(self._make_capture(new, models))
+        if not self._recogniser.looking:
+            raise ConfigError(
+                str(self._config_path),
+                "camera",
+                "cannot change while the service is paused: to try the new one it would have to look",
+                hint="porter resume, then reload again",
+            )
+        old = self._capture
+        self._replace_capture(self._make_capture(new, models), new)
         if self._waits_for_frame():
             return
         failure = self._capture_worker.failure
         reason = failure.message if isinstance(failure, PorterError) else "no frame came from it"
-        self._replace_capture(self._make_capture(old_config, models))
+        self._replace_capture(old, self._config)
         raise ConfigError(
             str(self._config_path),
             "camera",
@@ -202,11 +221,13 @@ class VisionService:
             hint="the one configured before is in use again",
         )
 
-    def _replace_capture(self, made: tuple[Capture, Worker]) -> None:
+    def _replace_capture(self, capture: Capture, config: Config) -> None:
         self._capture_worker.stop()
         self._capture_worker.join(self._capture_worker.patience_s)
-        self._capture, self._capture_worker = made
+        self._capture, self._capture_worker = capture, capture_worker(capture, config)
         self._supervisor.workers[-1] = self._capture_worker
+        if not self._recogniser.looking:  # `porter pause` came meanwhile: then this camera is not opened
+            capture.pause()
         self._capture_worker.start()
 
     def _waits_for_frame(self) -> bool:
@@ -217,6 +238,18 @@ class VisionService:
                 return True
             self._capture_worker.join(0.05)
         return False
+
+
+def capture_worker(capture: Capture, config: Config) -> Worker:
+    """The thread of a capture; one that ended is followed by another for the same capture."""
+    # A camera may take its time to open, and a frame may take until it counts as stalled.
+    patience_s = config.camera.stall_after_s + 60.0
+    return Worker("capture", capture.step, cleanup=capture.close, patience_s=patience_s)
+
+
+def sight(config: Config) -> Config:
+    """The configuration without what means nothing to the parts that see."""
+    return msgspec.structs.replace(config, mqtt=MqttOptions(), log=LogOptions())
 
 
 def refuse_restart_options(path: Path, old: Config, new: Config) -> None:

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A door of one's own for every test, and the scenes that its camera may see, drawn once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from device.demo_scenes import write_scene
+from tests.service.harness import Door
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from device.demo_scenes import Person
+
+SCENES: dict[str, Person | None] = {"nobody": None, "anna": "astronaut", "stranger": "hopper"}
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures for each scene."""
+    folder = tmp_path_factory.mktemp("scenes")
+    for name, person in SCENES.items():
+        write_scene(folder / name, person, frames=8)
+    return folder
+
+
+@pytest.fixture
+def door(tmp_path: Path, scenes: Path) -> Iterator[Door]:
+    """A door whose service does not run yet."""
+    with Door(tmp_path, scenes) as made:
+        yield made
