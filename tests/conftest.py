@@ -29,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="a Python with tflite-runtime instead of LiteRT: the inference tests run there too",
     )
+    parser.addoption(
+        "--eval", metavar="DIR", help="the evaluation data (default: ../shared/eval beside the checkout)"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
