@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 STRIDES = (8, 16, 32)
 MAPS = ("cls", "obj", "bbox", "kps")
+NO_ROWS = np.empty((0, 15), np.float32)
+NO_ROWS.setflags(write=False)
 OUTPUT_NAMES = tuple(f"{name}_{stride}" for stride in STRIDES for name in MAPS)
 
 
@@ -74,7 +76,8 @@ class StrideMaps:
         # One scale for each of the 16 numbers of a cell; a float tensor's numbers are real as they are.
         self._scales = np.repeat([detail.scale or 1.0 for detail in maps], widths).astype(np.float32)
         self._zeros = np.repeat([detail.zero_point for detail in maps], widths).astype(np.float32)
-        self._least = raw_level(details[f"obj_{stride}"], score_threshold**2)
+        self._obj = f"obj_{stride}"
+        self._least = raw_level(details[self._obj], score_threshold**2)
         self._threshold = score_threshold
         self._stride = np.float32(stride)
         self._cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=2).reshape(-1, 2)
@@ -86,11 +89,10 @@ class StrideMaps:
         levels, so that of some 1,700 cells only the few that may be faces are ever converted. cls would sift nothing:
         it was trained on faces only and is high everywhere else.
         """
-        cls, obj, bbox, kps = (raw[name].reshape(-1, raw[name].shape[3]) for name in self._names)
-        found = np.flatnonzero(obj >= self._least)
+        found = np.flatnonzero(raw[self._obj] >= self._least)
         if found.size == 0:
-            return np.empty((0, 15), np.float32)
-        picked = [tensor[found] for tensor in (cls, obj, bbox, kps)]
+            return NO_ROWS
+        picked = [raw[name].reshape(-1, raw[name].shape[3])[found] for name in self._names]
         values = (np.concatenate(picked, axis=1, dtype=np.float32) - self._zeros) * self._scales
         cell = self._cells[found].astype(np.float32)
         score = np.sqrt(values[:, :1].clip(0.0, 1.0) * values[:, 1:2].clip(0.0, 1.0))

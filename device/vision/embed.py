@@ -7,6 +7,7 @@ An interpreter's tensors keep the last crop and what became of it until the next
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +43,7 @@ class Embedder:
         self._holds_face = True
         raw = self._interpreter.invoke(self._encoder.encode(crop))[OUTPUT_NAME]
         vector = dequantise(raw.reshape(-1), self._detail)
-        length = float(np.linalg.norm(vector))
+        length = math.sqrt(float(vector @ vector))
         return vector / np.float32(length) if length > 0.0 else vector
 
     def forget(self) -> None:

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both services as the processes that they are: how soon the first frame is done, and how much memory they hold.
+
+The vision service runs in a folder of its own on frames from files. Its one subject is enrolled as everyone is, in
+front of the (simulated) camera through the control socket, so that what is measured embeds and compares. The forwarder
+delivers to a broker on this machine.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from device.adapters.broker_embedded import EmbeddedBroker
+from device.adapters.control_client import ControlClient
+from device.control import SOCKET_NAME, Enrolled, EnrolRequest, ServiceStatus, StatusRequest
+from device.demo_scenes import write_scene
+from device.errors import PorterError
+from device.measure.frames import FACE_PX, SIZE_PX
+from device.supervisor import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE_S = 60.0
+FRAMES = 100
+STARTS = 3
+SETTLE_S = 3.0
+POLL_S = 0.2
+POLICY = "The benchmark's own portrait, in the public domain, enrolled into a gallery that is thrown away.\n"
+CONFIG = """\
+device: {{id: bench, state_dir: {folder}/state, run_dir: {folder}/run}}
+camera: {{source: files, path: {folder}/frames, width_px: {width}, height_px: {height}, rate_hz: 30, loop: true}}
+motion: {{enabled: false}}
+models: {{folder: {models}}}
+mqtt: {{host: {host}, port: {port}, tls: false}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFigures:
+    """first_frame_s: each start's; rss_mb: resident set after FRAMES frames, and once connected; peaks beside."""
+
+    first_frame_s: list[float]
+    rss_mb: dict[str, float]
+    peak_rss_mb: dict[str, float]
+
+
+class Child:
+    """`porter VERB` in a process of its own; its log lines arrive in a queue."""
+
+    def __init__(self, verb: str, config: Path) -> None:
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "device", verb, "--config", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._lines: SimpleQueue[tuple[float, str]] = SimpleQueue()
+        self._tail: list[str] = []
+        self._reader = Worker(f"log of {verb}", self._read)
+        self._reader.start()
+
+    def wait_for(self, event: str) -> float:
+        """Seconds from start to the log line of this event. Raises PorterError where it does not come."""
+        deadline = self.started + PATIENCE_S
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                at, line = self._lines.get(timeout=min(left_s, POLL_S))
+            except Empty:
+                if self.process.poll() is not None:
+                    break
+                continue
+            self._tail = [*self._tail[-4:], line]
+            if re.search(rf"\b{event}\b", line):
+                return at - self.started
+        log = " / ".join(self._tail) or "nothing"
+        raise PorterError(f"the service under measurement never said {event}; its log ends with: {log}")
+
+    def memory_mb(self, field: str) -> float:
+        """VmRSS or VmHWM (the peak of it) of /proc/PID/status, in MB of 10^6 bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
+        if found is None:
+            raise PorterError(f"/proc/{self.process.pid}/status has no {field}: the process has ended")
+        return int(found[1]) * 1024 / 1e6
+
+    def stop(self) -> None:
+        """Ends it as systemd would."""
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._reader.stop()
+        self._reader.join(PATIENCE_S)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+    def _read(self) -> None:
+        line = self.process.stderr.readline() if self.process.stderr is not None else ""
+        if line:
+            self._lines.put((time.monotonic(), line.strip()))
+        else:
+            self._reader.stop()
+
+
+@contextmanager
+def child(verb: str, config: Path) -> Iterator[Child]:
+    """A service that is stopped at the end, whatever happens."""
+    running = Child(verb, config)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def measure_processes(folder: Path, models: Path) -> ProcessFigures:
+    """Starts the services in `folder`, which is empty, and measures them. Raises PorterError where one does not run."""
+    for name in ("state", "run"):
+        (folder / name).mkdir()
+    write_scene(
+        folder / "frames", "astronaut", width_px=SIZE_PX[0], height_px=SIZE_PX[1], face_px=round(FACE_PX)
+    )
+    config = folder / "porter.yaml"
+    with EmbeddedBroker() as broker:
+        config.write_text(
+            CONFIG.format(
+                folder=folder.resolve(),
+                models=models.resolve(),
+                host=broker.host,
+                port=broker.port,
+                width=SIZE_PX[0],
+                height=SIZE_PX[1],
+            )
+        )
+        first = []
+        for _ in range(STARTS - 1):
+            with child("vision", config) as vision:
+                first.append(vision.wait_for("first_frame"))
+        with child("vision", config) as vision:
+            first.append(vision.wait_for("first_frame"))
+            process_frames(ControlClient(folder / "run" / SOCKET_NAME))
+            with child("forward", config) as forward:
+                forward.wait_for("connected")
+                time.sleep(SETTLE_S)
+                both = {"vision": vision, "forward": forward}
+                rss = {name: running.memory_mb("VmRSS") for name, running in both.items()}
+                peak = {name: running.memory_mb("VmHWM") for name, running in both.items()}
+    return ProcessFigures(first, rss, peak)
+
+
+def process_frames(client: ControlClient) -> None:
+    """Enrols the portrait, and waits until FRAMES more frames are done and a face was embedded among them."""
+    client.ask(EnrolRequest(label="bench", policy_text=POLICY, acknowledged=True), Enrolled)
+    before = client.ask(StatusRequest(), ServiceStatus)
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        now = client.ask(StatusRequest(), ServiceStatus)
+        if now.frames >= before.frames + FRAMES and now.embedded > before.embedded:
+            return
+        time.sleep(POLL_S)
+    raise PorterError(f"the vision service did not process {FRAMES} frames in {PATIENCE_S:g} s")
