@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from device.demo_scenes import write_scene
-from tests.service.harness import Door
+from tests.service.harness import ServiceDoor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def door(tmp_path: Path, scenes: Path) -> Iterator[Door]:
+def door(tmp_path: Path, scenes: Path) -> Iterator[ServiceDoor]:
     """A door whose service does not run yet."""
-    with Door(tmp_path, scenes) as made:
+    with ServiceDoor(tmp_path, scenes) as made:
         yield made

@@ -2,7 +2,7 @@
 """One simulated door in a folder, and its vision service as a real child process.
 
 The service is started as systemd would start it: with a configuration file and a notification socket. Every wait has
-a deadline, ends at once when the service does, and fails with the end of its log. `Door` is a context manager:
+a deadline, ends at once when the service does, and fails with the end of its log. `ServiceDoor` is a context manager:
 whatever happens in a test, nothing is left running.
 """
 
@@ -58,13 +58,14 @@ class Command:
             pytest.fail(f"the command does not end: {self.output()}")
 
 
-class Door:
+class ServiceDoor:
     """The folders, the configuration and the process. `scenes` holds one folder of pictures for each scene."""
 
     def __init__(self, folder: Path, scenes: Path) -> None:
         self.folder = folder
         self.state_dir = folder / "state"
         self.run_dir = folder / "run"
+        self.gallery = self.state_dir / "gallery.sqlite"
         self.outbox = self.state_dir / SHARED / OUTBOX
         self.board = self.run_dir / SHARED / BOARD
         self.socket = self.run_dir / SOCKET_NAME
@@ -74,7 +75,8 @@ class Door:
         self.notices: list[str] = []
         self._scenes = scenes
         self._process: subprocess.Popen[bytes] | None = None
-        for path in (self.state_dir, self.run_dir):
+        self.temporary = folder / "tmp"
+        for path in (self.state_dir, self.run_dir, self.temporary):
             path.mkdir()
         self.policy = folder / "policy.md"
         self.policy.write_text(POLICY)
@@ -246,7 +248,11 @@ class Door:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "NOTIFY_SOCKET": str(self.folder / "notify")},
+                env={
+                    **os.environ,
+                    "NOTIFY_SOCKET": str(self.folder / "notify"),
+                    "TMPDIR": str(self.temporary),
+                },
             )
         return self._process
 

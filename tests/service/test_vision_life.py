@@ -7,10 +7,10 @@ import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.service.harness import Door
+    from tests.service.harness import ServiceDoor
 
 
-def test_it_tells_its_manager_when_it_is_ready_alive_reloading_and_stopping(door: Door) -> None:
+def test_it_tells_its_manager_when_it_is_ready_alive_reloading_and_stopping(door: ServiceDoor) -> None:
     door.start()
     door.wait("WATCHDOG=1", lambda: "WATCHDOG=1" in door.heard())
     door.reload()
@@ -22,7 +22,7 @@ def test_it_tells_its_manager_when_it_is_ready_alive_reloading_and_stopping(door
     assert told[3:] == ["READY=1", "STOPPING=1"]
 
 
-def test_a_visit_of_an_enrolled_person_is_one_start_and_one_end(door: Door) -> None:
+def test_a_visit_of_an_enrolled_person_is_one_start_and_one_end(door: ServiceDoor) -> None:
     door.start()
     door.show("anna")
     door.enrol("anna")
@@ -38,7 +38,7 @@ def test_a_visit_of_an_enrolled_person_is_one_start_and_one_end(door: Door) -> N
     assert start.score >= start.threshold
 
 
-def test_a_stranger_is_a_count_and_nothing_else(door: Door) -> None:
+def test_a_stranger_is_a_count_and_nothing_else(door: ServiceDoor) -> None:
     door.start()
     door.show("anna")
     door.enrol("anna")
@@ -50,7 +50,7 @@ def test_a_stranger_is_a_count_and_nothing_else(door: Door) -> None:
     assert door.present() == []
 
 
-def test_stopping_ends_the_visits_and_leaves_no_socket(door: Door) -> None:
+def test_stopping_ends_the_visits_and_leaves_no_socket(door: ServiceDoor) -> None:
     door.start()
     door.show("anna")
     door.enrol("anna")
@@ -64,14 +64,14 @@ def test_stopping_ends_the_visits_and_leaves_no_socket(door: Door) -> None:
     assert state.presence[0].present == []
 
 
-def test_ctrl_c_is_an_ordinary_stop(door: Door) -> None:
+def test_ctrl_c_is_an_ordinary_stop(door: ServiceDoor) -> None:
     door.start()
     door.signal(signal.SIGINT)
     assert door.process.wait(10) == 0
     assert "Traceback" not in door.log()
 
 
-def test_after_a_kill_everything_committed_is_there_and_seq_goes_on(door: Door) -> None:
+def test_after_a_kill_everything_committed_is_there_and_seq_goes_on(door: ServiceDoor) -> None:
     door.start()
     door.show("anna")
     door.enrol("anna")
@@ -89,7 +89,7 @@ def test_after_a_kill_everything_committed_is_there_and_seq_goes_on(door: Door) 
     assert len({event.id for event in after}) == 3
 
 
-def test_a_kill_in_the_middle_of_an_enrolment_leaves_nobody(door: Door) -> None:
+def test_a_kill_in_the_middle_of_an_enrolment_leaves_nobody(door: ServiceDoor) -> None:
     door.configure(enrolment={"references": 8})
     door.start()
     door.show("anna")
@@ -103,7 +103,7 @@ def test_a_kill_in_the_middle_of_an_enrolment_leaves_nobody(door: Door) -> None:
     assert (listed.returncode, "anna" in listed.stdout) == (0, False)
 
 
-def test_a_withdrawn_subject_is_not_matched_any_more(door: Door) -> None:
+def test_a_withdrawn_subject_is_not_matched_any_more(door: ServiceDoor) -> None:
     door.start()
     door.show("anna")
     door.enrol("anna")
@@ -116,7 +116,7 @@ def test_a_withdrawn_subject_is_not_matched_any_more(door: Door) -> None:
     assert door.status().subjects == 0
 
 
-def test_paused_it_looks_at_nothing_until_it_is_resumed(door: Door) -> None:
+def test_paused_it_looks_at_nothing_until_it_is_resumed(door: ServiceDoor) -> None:
     door.start()
     door.show("anna")
     door.enrol("anna")

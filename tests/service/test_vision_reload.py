@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.service.harness import Door
+from tests.service.harness import ServiceDoor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,9 +20,9 @@ PATIENT: dict[str, dict[str, Any]] = {"recognition": {"visit_end_s": 10.0}}
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Iterator[Door]:
+def house(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Iterator[ServiceDoor]:
     """A door where Anna is enrolled, for the whole module."""
-    with Door(tmp_path_factory.mktemp("house"), scenes) as door:
+    with ServiceDoor(tmp_path_factory.mktemp("house"), scenes) as door:
         door.configure(**PATIENT)
         door.start()
         door.show("anna")
@@ -31,7 +31,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Iterator[Do
 
 
 @pytest.fixture
-def visited(house: Door) -> Door:
+def visited(house: ServiceDoor) -> ServiceDoor:
     """Anna stands there; her visit goes on through short gaps. Every test begins with the same configuration."""
     house.show("anna")
     house.configure(**PATIENT)
@@ -40,39 +40,39 @@ def visited(house: Door) -> Door:
     return house
 
 
-def bad_yaml(door: Door) -> None:
+def bad_yaml(door: ServiceDoor) -> None:
     door.config_file.write_text("device: {id: test-door\ncamera: [")
 
 
-def unknown_option(door: Door) -> None:
+def unknown_option(door: ServiceDoor) -> None:
     door.configure(**PATIENT, zone={"polygone": CORNER})
 
 
-def out_of_range(door: Door) -> None:
+def out_of_range(door: ServiceDoor) -> None:
     door.configure(recognition={"threshold": 0.1})
 
 
-def restart_only(door: Door) -> None:
+def restart_only(door: ServiceDoor) -> None:
     door.configure(**PATIENT, device={"id": "another-door"}, zone={"polygon": CORNER})
 
 
-def no_such_model(door: Door) -> None:
+def no_such_model(door: ServiceDoor) -> None:
     door.configure(**PATIENT, models={"detector": "nothing-320x256"})
 
 
-def an_embedder_as_detector(door: Door) -> None:
+def an_embedder_as_detector(door: ServiceDoor) -> None:
     door.configure(**PATIENT, models={"detector": "sface"})
 
 
-def no_such_camera(door: Door) -> None:
+def no_such_camera(door: ServiceDoor) -> None:
     door.configure(**PATIENT, camera={"path": str(door.folder / "nowhere")}, zone={"polygon": CORNER})
 
 
-def a_folder_without_pictures(door: Door) -> None:
+def a_folder_without_pictures(door: ServiceDoor) -> None:
     door.configure(**PATIENT, camera={"path": str(door.run_dir)}, zone={"polygon": CORNER})
 
 
-def gone(door: Door) -> None:
+def gone(door: ServiceDoor) -> None:
     door.config_file.unlink()
 
 
@@ -91,7 +91,7 @@ def gone(door: Door) -> None:
     ],
 )
 def test_a_bad_configuration_changes_nothing_and_says_so_until_a_good_one_comes(
-    visited: Door, spoil: Callable[[Door], None], said: str
+    visited: ServiceDoor, spoil: Callable[[ServiceDoor], None], said: str
 ) -> None:
     before, frames = visited.events(), visited.status().frames
     spoil(visited)
@@ -110,7 +110,7 @@ def test_a_bad_configuration_changes_nothing_and_says_so_until_a_good_one_comes(
     assert visited.events() == before
 
 
-def test_a_new_zone_is_taken(visited: Door) -> None:
+def test_a_new_zone_is_taken(visited: ServiceDoor) -> None:
     before = visited.phases()
     visited.configure(**ELSEWHERE)
     visited.reload()
@@ -121,7 +121,7 @@ def test_a_new_zone_is_taken(visited: Door) -> None:
     assert visited.status().embedded == embedded, "who is outside the zone is not even templated"
 
 
-def test_a_new_threshold_is_taken_and_stands_in_the_events(visited: Door) -> None:
+def test_a_new_threshold_is_taken_and_stands_in_the_events(visited: ServiceDoor) -> None:
     before = visited.phases()
     visited.configure(recognition={"threshold": 0.6})
     visited.reload()
@@ -131,7 +131,9 @@ def test_a_new_threshold_is_taken_and_stands_in_the_events(visited: Door) -> Non
     assert (again.threshold, again.fmr_at_threshold) == (0.6, None), "nobody has measured 0.6"
 
 
-def test_a_reload_that_changes_nothing_for_this_process_does_not_disturb_a_visit(visited: Door) -> None:
+def test_a_reload_that_changes_nothing_for_this_process_does_not_disturb_a_visit(
+    visited: ServiceDoor,
+) -> None:
     """Else whoever stands there would be matched, and a door opened, a second time."""
     before = visited.events()
     visited.configure(**PATIENT, mqtt={"host": "broker.example"}, log={"level": "debug"})
@@ -142,7 +144,7 @@ def test_a_reload_that_changes_nothing_for_this_process_does_not_disturb_a_visit
     assert not visited.alerts()
 
 
-def test_a_new_camera_folder_is_taken(visited: Door, scenes: Path) -> None:
+def test_a_new_camera_folder_is_taken(visited: ServiceDoor, scenes: Path) -> None:
     before = visited.phases()
     visited.configure(camera={"path": str(scenes / "nobody")})
     visited.reload()
@@ -150,7 +152,7 @@ def test_a_new_camera_folder_is_taken(visited: Door, scenes: Path) -> None:
     visited.wait("anna to be gone", lambda: visited.phases() == [*before, "end"])
 
 
-def test_a_new_detector_is_taken(visited: Door) -> None:
+def test_a_new_detector_is_taken(visited: ServiceDoor) -> None:
     before = visited.phases()
     visited.configure(models={"detector": "yunet-640x480"})
     visited.reload()
@@ -158,7 +160,7 @@ def test_a_new_detector_is_taken(visited: Door) -> None:
     assert [model.name for model in visited.status().models] == ["yunet-640x480", "sface"]
 
 
-def test_a_new_log_level_is_taken(visited: Door) -> None:
+def test_a_new_log_level_is_taken(visited: ServiceDoor) -> None:
     visited.configure(**PATIENT, log={"level": "error"})
     visited.reload()
     before = visited.log()
@@ -166,7 +168,7 @@ def test_a_new_log_level_is_taken(visited: Door) -> None:
     assert visited.log() == before
 
 
-def test_a_camera_is_not_changed_while_the_service_is_paused(visited: Door, scenes: Path) -> None:
+def test_a_camera_is_not_changed_while_the_service_is_paused(visited: ServiceDoor, scenes: Path) -> None:
     """To try the new one it would have to look; and paused it does not look."""
     assert visited.porter("pause").returncode == 0
     visited.show("nobody")
@@ -182,7 +184,7 @@ def test_a_camera_is_not_changed_while_the_service_is_paused(visited: Door, scen
     assert not visited.alerts()
 
 
-def test_a_reload_in_the_middle_of_an_enrolment_ends_it_and_nobody_is_enrolled(door: Door) -> None:
+def test_a_reload_in_the_middle_of_an_enrolment_ends_it_and_nobody_is_enrolled(door: ServiceDoor) -> None:
     door.configure(enrolment={"references": 8})
     door.start()
     door.show("anna")
@@ -195,7 +197,7 @@ def test_a_reload_in_the_middle_of_an_enrolment_ends_it_and_nobody_is_enrolled(d
     assert door.status().subjects == 0
 
 
-def test_the_camera_in_use_stays_even_where_it_is_lost_while_a_bad_one_is_tried(door: Door) -> None:
+def test_the_camera_in_use_stays_even_where_it_is_lost_while_a_bad_one_is_tried(door: ServiceDoor) -> None:
     door.start()
     door.wait("frames", lambda: door.status().frames > 0)
     door.camera.unlink()
@@ -209,7 +211,7 @@ def test_the_camera_in_use_stays_even_where_it_is_lost_while_a_bad_one_is_tried(
     door.wait("its alert to be cleared", lambda: "camera_lost" not in door.alerts())
 
 
-def test_many_signals_at_once_end_well(door: Door) -> None:
+def test_many_signals_at_once_end_well(door: ServiceDoor) -> None:
     door.start()
     for _ in range(5):
         door.signal(signal.SIGHUP)
