@@ -22,7 +22,7 @@ $(VENV)/base.stamp: setup.cfg constraints.txt pyproject.toml
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/base.stamp
-	$(PIP) install --quiet -c constraints.txt -e '.[litert,video,demo,test]'
+	$(PIP) install --quiet -c constraints.txt -e '.[litert,video,demo,evaluate,test]'
 	@touch $@
 
 $(VENV)/measure.stamp: $(VENV)/base.stamp

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 ROLES = ("enrol", "probe", "stranger")
-FORM = "the form of the tables is in `porter evaluate --help` and docs/measure.md"
+FORM = "`porter evaluate --help` gives the form of the tables"
 
 
 @dataclass(frozen=True, slots=True)

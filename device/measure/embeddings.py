@@ -152,7 +152,7 @@ def cache_file(cache: Path, finder: FaceFinder, variant: EmbedderVariant) -> Pat
 def load_cache(path: Path, into: VariantEmbeddings) -> None:
     """Takes over what the file holds; one that is missing or damaged holds nothing."""
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             keys = [bytes(key).hex() for key in stored["keys"]]
             rows, look = stored["rows"].astype(np.float32), stored["look"].tolist()
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):

@@ -23,10 +23,10 @@ FACE_PX = 200.0
 BETWEEN_NS = 60_000_000_000
 
 
-def bench_frames(lores_px: tuple[int, int], person: Person = "astronaut") -> list[Frame]:
-    """Sixteen frames of one person , face about 200 px wide, and their smaller views; the same at every call."""
+def bench_frames(lores_px: tuple[int, int], person: Person = "astronaut", count: int = 16) -> list[Frame]:
+    """`count` frames of one person, face about 200 px wide, and their smaller views; the same at every call."""
     frames = []
-    pictures = scene(person, width_px=SIZE_PX[0], height_px=SIZE_PX[1], face_px=FACE_PX)
+    pictures = scene(person, width_px=SIZE_PX[0], height_px=SIZE_PX[1], face_px=FACE_PX, frames=count)
     for number, picture in enumerate(pictures):
         main = np.array(picture, dtype=np.uint8)
         lores, luma = lores_and_luma(main, lores_px)

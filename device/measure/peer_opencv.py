@@ -32,6 +32,7 @@ class OpenCvPeer:
     """The pair. Raises InputError: cv2 missing, a source missing or other than the manifests say."""
 
     def __init__(self, sources: Path, detector: Manifest, embedder: Manifest, threads: int) -> None:
+        detector_file, embedder_file = checked(sources, detector), checked(sources, embedder)
         try:
             self._cv2 = importlib.import_module("cv2")
         except ImportError as error:
@@ -43,14 +44,14 @@ class OpenCvPeer:
         self._cv2.utils.logging.setLogLevel(self._cv2.utils.logging.LOG_LEVEL_ERROR)
         self._cv2.setNumThreads(threads)
         self._detector = self._cv2.FaceDetectorYN.create(
-            checked(sources, detector),
+            detector_file,
             "",
             self._size,
             detector.detection.score_threshold,
             detector.detection.nms_iou,
             TOP_K,
         )
-        self._recogniser = self._cv2.FaceRecognizerSF.create(checked(sources, embedder), "")
+        self._recogniser = self._cv2.FaceRecognizerSF.create(embedder_file, "")
         self.version: str = self._cv2.__version__
 
     def prepare(self, frame: Frame) -> tuple[NDArray[np.uint8], NDArray[np.uint8], float]:

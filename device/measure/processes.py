@@ -86,14 +86,6 @@ class Child:
         log = " / ".join(self._tail) or "nothing"
         raise PorterError(f"the service under measurement never said {event}; its log ends with: {log}")
 
-    def memory_mb(self, field: str) -> float:
-        """VmRSS or VmHWM (the peak of it) of /proc/PID/status, in MB of 10^6 bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
-        if found is None:
-            raise PorterError(f"/proc/{self.process.pid}/status has no {field}: the process has ended")
-        return int(found[1]) * 1024 / 1e6
-
     def stop(self) -> None:
         """Ends it as systemd would."""
         self.process.terminate()
@@ -113,6 +105,15 @@ class Child:
             self._lines.put((time.monotonic(), line.strip()))
         else:
             self._reader.stop()
+
+
+def memory_mb(pid: int, field: str) -> float:
+    """VmRSS, or VmHWM (the peak of it), of /proc/PID/status in MB of 10^6 bytes. Raises PorterError: it has ended."""
+    path = Path(f"/proc/{pid}/status")
+    found = re.search(rf"^{field}:\s+(\d+) kB$", path.read_text(encoding="ascii"), re.MULTILINE)
+    if found is None:
+        raise PorterError(f"{path} has no {field}: the process has ended")
+    return int(found[1]) * 1024 / 1e6
 
 
 @contextmanager
@@ -155,8 +156,8 @@ def measure_processes(folder: Path, models: Path) -> ProcessFigures:
                 forward.wait_for("connected")
                 time.sleep(SETTLE_S)
                 both = {"vision": vision, "forward": forward}
-                rss = {name: running.memory_mb("VmRSS") for name, running in both.items()}
-                peak = {name: running.memory_mb("VmHWM") for name, running in both.items()}
+                rss = {name: memory_mb(running.process.pid, "VmRSS") for name, running in both.items()}
+                peak = {name: memory_mb(running.process.pid, "VmHWM") for name, running in both.items()}
     return ProcessFigures(first, rss, peak)
 
 
