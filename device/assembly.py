@@ -20,6 +20,7 @@ from device.recognition.events import EventMaker
 from device.recognition.presentation import Presentation
 from device.recognition.sightings import DecisionRule, Sightings
 from device.recognition.tracks import Tracker
+from device.vision.align import CROP_PX
 from device.vision.detect import Detector
 from device.vision.embed import Embedder
 from device.vision.motion import MotionGate
@@ -150,17 +151,11 @@ def make_events(
 def make_pipeline(config: Config, models: Models, maker: EventMaker) -> Pipeline:
     """A pipeline with an empty gallery."""
     motion, zone, rule = config.motion, config.zone, config.recognition
-    detector, embedder = models.detector, models.embedder
     return Pipeline(
         motion=MotionGate(level=motion.level, area=motion.area, hold_ns=ns(motion.hold_s))
         if motion.enabled
         else None,
-        detector=Detector(
-            detector.interpreter,
-            detector.normalisation,
-            score_threshold=config.detection.score_threshold,
-            nms_iou=config.detection.nms_iou,
-        ),
+        detector=make_detector(config, models.detector),
         tracks=Tracker(gap_ns=ns(rule.track_gap_s)),
         presentation=Presentation(
             [(x, y) for x, y in zone.polygon],
@@ -169,10 +164,10 @@ def make_pipeline(config: Config, models: Models, maker: EventMaker) -> Pipeline
             max_pitch_deg=zone.max_pitch_deg,
             max_roll_deg=zone.max_roll_deg,
         ),
-        embedder=Embedder(embedder.interpreter, embedder.normalisation),
+        embedder=make_embedder(models.embedder),
         sightings=Sightings(
             DecisionRule(
-                threshold=threshold_of(config, embedder)[0],
+                threshold=threshold_of(config, models.embedder)[0],
                 margin=rule.margin,
                 hysteresis=rule.hysteresis,
                 min_quality=rule.min_quality,
@@ -183,6 +178,41 @@ def make_pipeline(config: Config, models: Models, maker: EventMaker) -> Pipeline
             ),
             maker.new_id,
         ),
+    )
+
+
+def make_detector(config: Config, model: LoadedModel) -> Detector:
+    """The detector on its model. Raises InputError where the model is none that we can decode."""
+    try:
+        return Detector(
+            model.interpreter,
+            model.normalisation,
+            score_threshold=config.detection.score_threshold,
+            nms_iou=config.detection.nms_iou,
+        )
+    except ValueError as error:
+        raise unfit("detector", model, str(error)) from error
+
+
+def make_embedder(model: LoadedModel) -> Embedder:
+    """The embedder on its model. Raises InputError where the model is none for aligned faces."""
+    picture = model.manifest.input
+    if (picture.width_px, picture.height_px) != (CROP_PX, CROP_PX):
+        size = f"{picture.width_px}x{picture.height_px}"
+        raise unfit(
+            "embedder", model, f"expected an input of {CROP_PX}x{CROP_PX} px, its manifest says {size}"
+        )
+    try:
+        return Embedder(model.interpreter, model.normalisation)
+    except ValueError as error:
+        raise unfit("embedder", model, str(error)) from error
+
+
+def unfit(task: str, model: LoadedModel, why: str) -> InputError:
+    """The error of a model that loads, but not for what Porter does with it."""
+    return InputError(
+        f"models.{task}: {model.manifest.name}: {why}",
+        hint="the models that ship with Porter fit: `porter models` lists them",
     )
 
 

@@ -35,9 +35,10 @@ from device.control import (
     recorder,
     subject_line,
 )
-from device.errors import InputError, PorterError
-from device.recognition.consent import check_consent, checked_label, label_taken
+from device.errors import InputError, PorterError, StorageError
+from device.recognition.consent import check_consent, checked_label, gallery_full, label_taken
 from device.recognition.enrolment import EnrolmentSession
+from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Consent
 
 if TYPE_CHECKING:
@@ -193,7 +194,12 @@ class ControlDesk:
         return Switched(self._state, changed)
 
     def _withdraw(self, request: WithdrawRequest) -> Withdrawn:
-        subject = self._recogniser.gallery.withdraw(request.subject)
+        try:
+            subject = self._recogniser.gallery.withdraw(request.subject)
+        except StorageError:
+            # Erased, perhaps, but not for certain from the medium: who is gone must not be matched meanwhile.
+            self._recogniser.refresh_gallery()
+            raise
         self._recogniser.refresh_gallery()
         log.info("subject_withdrawn ref=%s", subject.ref)
         return Withdrawn(subject_line(subject, self._clock.now().utc_ns))
@@ -204,11 +210,13 @@ class ControlDesk:
         if self._paused:
             raise InputError("the service is paused", hint="porter resume")
         label = checked_label(request.label)
-        check_consent(
-            self._consent(request, recorded_by)
-        )  # a clock in 1970, say: better now than after the capture
-        if any(subject.label == label for subject in self._recogniser.gallery.subjects()):
+        # Better now than after the capture: a clock in 1970, say, or a name that is taken.
+        check_consent(self._consent(request, recorded_by))
+        subjects = self._recogniser.gallery.subjects()
+        if any(subject.label == label for subject in subjects):
             raise label_taken(label)
+        if len(subjects) >= MAX_SUBJECTS:
+            raise gallery_full()
         options, pipeline = self._config().enrolment, self._recogniser.pipeline
         session = EnrolmentSession(
             needed=options.references,

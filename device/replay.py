@@ -2,8 +2,8 @@
 """Run recorded frames through the pipeline and print what it decides.
 
 For tuning a zone or a threshold on a recording of one's own: a folder of pictures, a GIF or a video file, through
-the very pipeline of the vision service, with time running by the frames and not by the clock. Nothing is stored, and
-nobody is enrolled. Without --gallery nobody is known, so nobody is embedded either.
+the very pipeline of the vision service, with time running by the frames from now on, and not by the clock. Nothing is
+stored, and nobody is enrolled. Without --gallery nobody is known, so nobody is embedded either.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from device.adapters.clock import ManualClock
+from device.adapters.clock import ManualClock, SystemClock
 from device.adapters.gallery_sqlite import SqliteGallery
 from device.assembly import Models, load_models, make_camera, make_events, make_pipeline
 from device.config import load
-from device.errors import InputError
+from device.errors import InputError, StorageError
 from device.options import Config
 from device.recognition.gallery import Gallery
 
@@ -99,7 +99,9 @@ class Replay:
 
 def make_replay(config: Config, frames: Path, rate_hz: float) -> Replay:
     """A replay of `frames` with an empty gallery."""
-    clock = ManualClock()
+    clock = ManualClock(
+        utc_ns=SystemClock().now().utc_ns
+    )  # whose consent has ended by today is not known here either
     models = load_models(config)
     maker = make_events(config, models, clock.boot_id, secrets.randbits)
     source = msgspec.structs.replace(
@@ -127,6 +129,11 @@ def read_gallery(path: Path, replay: Replay) -> Gallery:
         dimension=replay.pipeline.embedder.dimension,
     )
     try:
+        if store.set_aside is not None:
+            raise StorageError(
+                f"{path}: damaged; it was set aside as {store.set_aside.name}",
+                hint="enrol again in the simulation, or put back a copy of the file",
+            )
         return Gallery(store.load(replay.clock.now().utc_ns))
     finally:
         store.close()
