@@ -19,7 +19,7 @@ from tests.required import need
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-MAX_LINES = 320
+MAX_LINES = {"device": 320, "tests": 500}  # a test file is a list of sentences: longer ones stay readable
 SPDX = "# SPDX-License-Identifier: Apache-2.0"
 INSTALLED = "/opt/porter/.venv/bin/porter"
 SHELL = re.compile(r"#!.*\b(sh|bash|dash)\b")
@@ -118,9 +118,11 @@ def test_every_python_file_opens_with_its_licence_and_says_what_it_is_for() -> N
 
 
 def test_no_file_is_too_long_to_read_in_one_sitting() -> None:
-    code = [file for file in python_files() if file.relative_to(ROOT).parts[0] in {"device", "tests"}]
+    code = [file for file in python_files() if file.relative_to(ROOT).parts[0] in MAX_LINES]
     lengths = {relative(file): len(file.read_text(encoding="utf-8").splitlines()) for file in code}
-    long = [f"{name}: {lines} lines" for name, lines in lengths.items() if lines > MAX_LINES]
+    long = [
+        f"{name}: {lines} lines" for name, lines in lengths.items() if lines > MAX_LINES[name.split("/")[0]]
+    ]
     assert not long, "\n".join(long)
 
 

@@ -61,6 +61,8 @@ ENROL = """
 INSERT INTO consent (subject_id, ref, label, purpose, policy_sha256, given_at_ns, expires_at_ns, recorded_by)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
+REFER = "INSERT INTO reference (consent, position, embedder_sha256, embedding) VALUES (?, ?, ?, ?)"
+
 
 class SqliteGallery:
     """`ports.GalleryStore` in one SQLite file of mode 0600.
@@ -129,13 +131,8 @@ class SqliteGallery:
             given = (consent.purpose, consent.policy_sha256, consent.given_at_ns, consent.expires_at_ns)
             record = (subject_id, ref, label, *given, consent.recorded_by)
             number = db.execute(ENROL, record).lastrowid
-            db.executemany(
-                "INSERT INTO reference (consent, position, embedder_sha256, embedding) VALUES (?, ?, ?, ?)",
-                [
-                    (number, position, self._embedder_sha256, row.tobytes())
-                    for position, row in enumerate(rows)
-                ],
-            )
+            made_by = self._embedder_sha256
+            db.executemany(REFER, [(number, place, made_by, row.tobytes()) for place, row in enumerate(rows)])
         return Subject(subject_id, ref, label, replace(consent, consent_id=f"c_{number}"), len(rows))
 
     def subjects(self) -> Sequence[Subject]:
