@@ -19,7 +19,7 @@ from tests.required import need
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-MAX_LINES = {"device": 320, "tests": 500}  # a test file is a list of sentences: longer ones stay readable
+MAX_LINES = {"device": 330, "tests": 500}  # a test file is a list of sentences: longer ones stay readable
 SPDX = "# SPDX-License-Identifier: Apache-2.0"
 INSTALLED = "/opt/porter/.venv/bin/porter"
 SHELL = re.compile(r"#!.*\b(sh|bash|dash)\b")
