@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a configuration to the parts that see: the right ones, or a user error that says which option to change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from device.adapters.camera_files import FilesCamera
+from device.adapters.camera_picamera2 import Picamera2Camera
+from device.adapters.camera_video import UsbCamera, VideoFileCamera
+from device.adapters.clock import ManualClock
+from device.adapters.interpreter_recorded import RecordedInterpreter
+from device.adapters.models_folder import default_folder, load_manifest
+from device.assembly import (
+    LoadedModel,
+    Models,
+    camera_info,
+    load_model,
+    load_models,
+    make_camera,
+    make_embedder,
+    make_events,
+    make_pipeline,
+    ns,
+    threshold_of,
+)
+from device.errors import HardwareError, InputError
+from device.inference import Opened
+from device.options import (
+    CameraOptions,
+    Config,
+    InferenceOptions,
+    ModelOptions,
+    MotionOptions,
+    RecognitionOptions,
+)
+from device.payloads import CameraInfo
+from tests.pictures import save, save_gif, save_video
+from tests.tiny import tiny_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from device.ports import Camera
+
+LORES = (320, 256)
+
+
+def models_config(**options: str) -> Config:
+    return Config(models=ModelOptions(**options), inference=InferenceOptions(threads=1))
+
+
+def fake(name: str, *, lost: HardwareError | None = None, width_px: int | None = None) -> LoadedModel:
+    """A shipped model's manifest over an interpreter that nobody invokes."""
+    manifest = load_manifest(default_folder(), name)
+    if width_px is not None:
+        picture = msgspec.structs.replace(manifest.input, width_px=width_px)
+        manifest = msgspec.structs.replace(manifest, input=picture)
+    variant = manifest.variants[0]
+    interpreter = RecordedInterpreter(variant.input_detail, variant.output_details, [])
+    return LoadedModel(manifest, Opened(variant, interpreter, "cpu", lost))
+
+
+def test_the_default_models_load_and_say_what_they_are() -> None:
+    models = load_models(models_config())
+    detector, embedder = models.infos()
+    assert (detector.name, detector.task, detector.delegate) == ("yunet-320x256", "detector", "cpu")
+    assert (embedder.name, embedder.task, embedder.delegate) == ("sface", "embedder", "cpu")
+    assert detector.sha256 == f"sha256:{models.detector.variant.sha256}" == models.hashes().detector
+    assert embedder.sha256 == f"sha256:{models.embedder.variant.sha256}" == models.hashes().embedder
+    assert models.lost() is None
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "says"), [("detector", "sface", "embedder"), ("embedder", "yunet-320x256", "detector")]
+)
+def test_a_model_for_the_other_task_is_refused(option: str, name: str, says: str) -> None:
+    with pytest.raises(InputError, match=f"models.{option}: {name}: its manifest says {says}") as caught:
+        load_models(models_config(**{option: name}))
+    assert "porter models" in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_a_model_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(InputError, match="no such model") as caught:
+        load_model(models_config(), "yunet-1x1", "detector")
+    assert "yunet-320x256" in caught.value.hint
+
+
+def test_a_folder_without_models_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=str(tmp_path)):
+        load_models(models_config(folder=str(tmp_path)))
+
+
+def test_a_detector_that_cannot_be_decoded_is_a_user_error_and_no_traceback(tmp_path: Path) -> None:
+    """Its manifest is sound and its tensors are those of the manifest; but it is no YuNet."""
+    config = models_config(folder=str(tiny_folder(tmp_path)), detector="tiny")
+    models = Models(load_model(config, "tiny", "detector"), fake("sface"))
+    with pytest.raises(InputError, match=r"models.detector: tiny: not a YuNet: outputs bbox_16") as caught:
+        make_pipeline(config, models, make_events(config, models, "b0070001", lambda _: 0))
+    assert caught.value.hint
+
+
+def test_an_embedder_for_other_crops_than_ours_is_a_user_error() -> None:
+    with pytest.raises(
+        InputError, match=r"models.embedder: sface: expected an input of 112x112 px, .* 160x112"
+    ):
+        make_embedder(fake("sface", width_px=160))
+
+
+def test_an_embedder_without_an_embedding_is_a_user_error() -> None:
+    model = fake("sface")
+    detail = next(iter(model.interpreter.outputs.values()))
+    odd = RecordedInterpreter(model.interpreter.input, {"vector": detail}, [])
+    with pytest.raises(InputError, match=r"models.embedder: sface: not an embedder"):
+        make_embedder(LoadedModel(model.manifest, Opened(model.variant, odd, "cpu")))
+
+
+def test_the_threshold_is_the_manifests_with_the_fmr_it_was_measured_at() -> None:
+    embedder = fake("sface")
+    measured = next(one for one in embedder.variant.thresholds if one.fmr == 1e-4)
+    assert threshold_of(Config(), embedder) == (measured.score, 1e-4)
+
+
+def test_the_configurations_threshold_goes_first_and_nobody_has_measured_it() -> None:
+    config = Config(recognition=RecognitionOptions(threshold=0.61))
+    assert threshold_of(config, fake("sface")) == (0.61, None)
+    models = Models(fake("yunet-320x256"), fake("sface"))
+    maker = make_events(config, models, "b0070001", lambda _: 0)
+    assert make_pipeline(config, models, maker).sightings.threshold == 0.61
+
+
+def test_a_manifest_without_that_fmr_is_a_user_error() -> None:
+    embedder = fake("sface")
+    bare = msgspec.structs.replace(embedder.variant, thresholds=[])
+    with pytest.raises(InputError, match=r"no threshold for FMR 0.0001"):
+        threshold_of(Config(), LoadedModel(embedder.manifest, Opened(bare, embedder.interpreter, "cpu")))
+
+
+@pytest.mark.parametrize("which", ["detector", "embedder"])
+def test_either_models_lost_edge_tpu_is_told(which: str) -> None:
+    gone = HardwareError("no Edge TPU")
+    models = Models(
+        fake("yunet-320x256", lost=gone if which == "detector" else None),
+        fake("sface", lost=gone if which == "embedder" else None),
+    )
+    assert models.lost() is gone
+
+
+def test_the_motion_gate_is_there_only_where_it_is_wanted() -> None:
+    models = Models(fake("yunet-320x256"), fake("sface"))
+    for enabled in (True, False):
+        config = Config(motion=MotionOptions(enabled=enabled))
+        pipeline = make_pipeline(config, models, make_events(config, models, "b0070001", lambda _: 0))
+        assert (pipeline.motion is not None) == enabled
+
+
+def camera(source: str, path: str) -> Camera:
+    options = msgspec.convert({"source": source, "path": path}, CameraOptions)
+    return make_camera(Config(camera=options), ManualClock(), LORES)
+
+
+def test_each_source_has_its_camera(tmp_path: Path) -> None:
+    assert isinstance(camera("picamera2", "0"), Picamera2Camera)
+    assert isinstance(camera("usb", "/dev/video0"), UsbCamera)
+    assert isinstance(camera("files", str(tmp_path)), FilesCamera)
+    assert isinstance(camera("files", str(save(tmp_path / "one.png"))), FilesCamera)
+    assert isinstance(camera("files", str(save_gif(tmp_path / "some.gif", 2))), FilesCamera)
+    assert isinstance(camera("files", str(save_video(tmp_path / "clip.mp4"))), VideoFileCamera)
+
+
+def test_only_cameras_of_hardware_are_live(tmp_path: Path) -> None:
+    """What is enrolled from files is marked simulated; both answers must agree."""
+    for source, path in (("picamera2", "0"), ("usb", "/dev/video0"), ("files", str(tmp_path))):
+        config = Config(camera=msgspec.convert({"source": source, "path": path}, CameraOptions))
+        simulated = camera_info(config).simulated
+        assert camera_info(config) == CameraInfo("cam0", source, simulated)
+        assert camera(source, path).live == (not simulated)
+
+
+@pytest.mark.parametrize("path", ["/dev/video0", "", "one", "-1"])
+def test_a_picamera2_camera_has_a_number(path: str) -> None:
+    with pytest.raises(InputError, match="expected a camera number"):
+        camera("picamera2", path)
+
+
+def test_seconds_become_nanoseconds() -> None:
+    assert (ns(0.1), ns(2), ns(0.0)) == (100_000_000, 2_000_000_000, 0)
