@@ -51,7 +51,7 @@ lint: $(VENV)/test.stamp ## the linters alone
 docs: $(VENV)/base.stamp ## write the generated files again: config/ and docs/config.md
 	$(BIN)/python -m device.generate
 
-models: ## build the .tflite files again from their ONNX sources (its own environment, 1.8 GB)
+models: ## build the .tflite files again from their ONNX sources (an environment of its own)
 	models/build/build.sh $(if $(SOURCES),--sources $(SOURCES))
 
 clean: ## remove the environment and everything made
