@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A door of one's own for every test, and the scenes that its camera may see, drawn once."""
+"""A door of one's own for a test, or one that a module shares, and the scenes that cameras may see, drawn once."""
 
 from __future__ import annotations
 
@@ -33,3 +33,21 @@ def door(tmp_path: Path, scenes: Path) -> Iterator[ServiceDoor]:
     """A door whose service does not run yet."""
     with ServiceDoor(tmp_path, scenes) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Iterator[ServiceDoor]:
+    """A door where Anna is enrolled, for the whole module; whoever uses it says first what it sees."""
+    with ServiceDoor(tmp_path_factory.mktemp("house"), scenes) as made:
+        made.start()
+        made.show("anna")
+        made.enrol("anna")
+        yield made
+
+
+@pytest.fixture
+def empty_house(house: ServiceDoor) -> ServiceDoor:
+    """The same, with nobody there."""
+    house.show("nobody")
+    house.wait("nobody", lambda: house.status().present == 0)
+    return house

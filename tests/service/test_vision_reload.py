@@ -8,26 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.service.harness import ServiceDoor
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.service.harness import ServiceDoor
 
 CORNER = [[0.9, 0.9], [1.0, 0.9], [1.0, 1.0], [0.9, 1.0]]
 ELSEWHERE: dict[str, dict[str, Any]] = {"zone": {"polygon": CORNER}}
 PATIENT: dict[str, dict[str, Any]] = {"recognition": {"visit_end_s": 10.0}}
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Iterator[ServiceDoor]:
-    """A door where Anna is enrolled, for the whole module."""
-    with ServiceDoor(tmp_path_factory.mktemp("house"), scenes) as door:
-        door.configure(**PATIENT)
-        door.start()
-        door.show("anna")
-        door.enrol("anna")
-        yield door
 
 
 @pytest.fixture
