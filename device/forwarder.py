@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("porter.forwarder")
 
 POLL_S = 0.02
-WINDOW = 16
+WINDOW = 20
 WILL_DELAY_S = 5
 ANSWER_NS = 20 * NS
 LOOK_NS = NS // 4

@@ -161,6 +161,7 @@ class Recogniser:
             # The snapshot scores the expired -1 by itself: erasing late never means matching late.
             self._troubles.raise_("gallery_failed", error.message, error.hint)
             return
+        self._troubles.clear("gallery_failed")
         if gone:
             log.info("consents_expired count=%d", len(gone))
             self.refresh_gallery()

@@ -142,6 +142,7 @@ class SqliteFile:
             )
             _check(db, self._path, self._schema)
             db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA trusted_schema = OFF")  # the other process may have been broken into
         except (*SQL_ERRORS, StorageError) as error:
             if db is not None:
                 db.close()

@@ -2,7 +2,7 @@
 """The gallery in memory: an immutable snapshot, swapped between frames, so the core needs no lock.
 
 A subject's template is the mean of their references: on open-set data it misses fewer than the best of five does
-(0.16 against 0.6 to 0.8 % FNIR at FPIR 0.1 %; `docs/decisions/0004-mean-template.md`).
+(docs/decisions/0004-mean-template.md).
 """
 
 from __future__ import annotations

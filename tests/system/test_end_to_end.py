@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from device.payloads import Event, Presence
-from tests.service.harness import Door
+from tests.service.harness import ServiceDoor
 from tests.subscriber import Subscriber, wait_for
 from tests.system.mosquitto import Mosquitto
 from tests.system.services import ROOT, Child
@@ -49,7 +49,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
         yield running
 
 
-class Site(Door):
+class Site(ServiceDoor):
     """A door whose camera plays a clip, and its forwarder."""
 
     def __init__(self, folder: Path, clips: Path, port: int) -> None:

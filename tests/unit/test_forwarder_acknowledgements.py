@@ -155,13 +155,13 @@ def test_the_brokers_window_is_kept(window: int) -> None:
     assert rig.numbers("/match") == [event_id(number) for number in range(20)]
 
 
-def test_no_more_than_sixteen_publications_are_in_flight() -> None:
+def test_no_more_publications_are_in_flight_than_the_window_holds() -> None:
     rig = Rig()
     rig.steps()
     rig.broker.deaf = True
     rig.writer.append([rig.event(number) for number in range(40)])
     rig.steps(3, seconds=0)
-    assert len(rig.forwarder._in_flight) == 16
+    assert len(rig.forwarder._in_flight) == WINDOW
 
 
 def test_any_mixture_of_faults_loses_nothing_and_puts_nothing_old_on_match() -> None:
