@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from device.forwarder import WINDOW
 from device.payloads import Event
 from tests.events import event_id
 from tests.forwarder_rig import ROOT, Rig
