@@ -37,19 +37,36 @@ def align(picture: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray
     region, left, top = region_of(picture, to_picture)
     if region.size == 0:
         return np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
-    image = Image.fromarray(region)
     (a, b, c), (d, e, f) = to_picture.tolist()
-    c, f = c - left, f - top
-    # Bilinear sampling reads 2 x 2 pixels; where a crop pixel covers more, averaging first keeps it from aliasing.
-    shrink = int(math.hypot(a, d))
+    return sampled(Image.fromarray(region), (a, b, c - left, d, e, f - top))
+
+
+def sampled(image: Image.Image, to_image: tuple[float, ...]) -> NDArray[np.uint8]:
+    """Draws the crop: pixel (x, y) is at (a x + b y + c, d x + e y + f) of `image`, pixel middles at whole numbers.
+
+    Bilinear sampling reads 2 x 2 pixels. Where a crop pixel covers more than that, it is the mean of 2 x 2 samples of
+    an image that was averaged down until they lie at most two pixels apart: half the time of bilinear sampling there,
+    and nearer to the mean over the whole pixel.
+    """
+    a, b, c, d, e, f = to_image
+    step = math.hypot(a, d)
+    per_px, how = (1, Image.Resampling.BILINEAR) if step < 2.0 else (2, Image.Resampling.NEAREST)
+    shrink = int(step / 2)
     if shrink >= 2:
         image = image.reduce(shrink)
         a, b, d, e = a / shrink, b / shrink, d / shrink, e / shrink
         c, f = (c + 0.5) / shrink - 0.5, (f + 0.5) / shrink - 0.5
     # Pillow counts from pixel corners: crop pixel (x, y) is at (x + 0.5, y + 0.5), and so is its source.
-    coefficients = (a, b, c + 0.5 - (a + b) / 2, d, e, f + 0.5 - (d + e) / 2)
-    size = (CROP_PX, CROP_PX)
-    return np.asarray(image.transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
+    coefficients = (
+        a / per_px,
+        b / per_px,
+        c + 0.5 - (a + b) / 2,
+        d / per_px,
+        e / per_px,
+        f + 0.5 - (d + e) / 2,
+    )
+    size = (CROP_PX * per_px, CROP_PX * per_px)
+    return np.asarray(image.transform(size, Image.Transform.AFFINE, coefficients, how).reduce(per_px))
 
 
 def region_of(
