@@ -99,6 +99,25 @@ def load_models(config: Config) -> Models:
     )
 
 
+def models_for(new: Config, old: Config, running: Models) -> Models:
+    """The models of a changed configuration: those that run where they are still right, else newly loaded ones.
+
+    Only one process at a time may have an Edge TPU, and another one that merely tries it, as the probe does, makes
+    the first one's USB transfers fail (google-coral/edgetpu#237): while ours has it, it is not tried. Raises as
+    `load_models` does.
+    """
+    same = (new.models, new.inference) == (old.models, old.inference)
+    held = any(info.delegate == "edgetpu" for info in running.infos())
+    if same and (held or running.lost() is None):
+        return running
+    if held and new.inference.delegate == "edgetpu":
+        raise InputError(
+            "models, inference: cannot change while the Edge TPU is in use",
+            hint="systemctl restart porter-vision",
+        )
+    return load_models(new)
+
+
 def load_model(config: Config, name: str, task: str) -> LoadedModel:
     """Loads one model, which must be for `task`."""
     folder = Path(config.models.folder) if config.models.folder else default_folder()

@@ -22,7 +22,7 @@ from device.adapters.gallery_sqlite import SqliteGallery
 from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
-from device.assembly import camera_info, load_models, make_camera, make_events, make_pipeline
+from device.assembly import camera_info, load_models, make_camera, make_events, make_pipeline, models_for
 from device.capture import Capture
 from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a configuration builds anew at every reload."""
+    """What a configuration builds; a reload that changes it for this process builds another."""
 
     models: Models
     maker: EventMaker
@@ -83,7 +83,7 @@ class VisionService:
         self._clock = clock
         self._troubles = Troubles(clock)
         self._slot: LatestSlot[Frame] = LatestSlot()
-        self._built = built = self._build(config)
+        self._built = built = self._build(config, load_models(config))
         state_dir = existing_folder(config.device.state_dir, "device.state_dir", config_path)
         run_dir = existing_folder(config.device.run_dir, "device.run_dir", config_path)
         self._capture = self._make_capture(config, built.models)
@@ -118,8 +118,7 @@ class VisionService:
         else:
             self._troubles.clear("clock_unsynced")
 
-    def _build(self, config: Config) -> Built:
-        models = load_models(config)
+    def _build(self, config: Config, models: Models) -> Built:
         maker = make_events(config, models, self._clock.boot_id, secrets.randbits)
         return Built(models, maker, make_pipeline(config, models, maker))
 
@@ -174,9 +173,9 @@ class VisionService:
         try:
             new = load(self._config_path)
             refuse_restart_options(self._config_path, self._config, new)
-            built = self._built
-            if sight(new) != sight(self._config) or built.models.lost() is not None:
-                built = self._build(new)
+            built, models = self._built, models_for(new, self._config, self._built.models)
+            if sight(new) != sight(self._config) or models is not built.models:
+                built = self._build(new, models)
             if new.camera != self._config.camera or new.models != self._config.models:
                 self._switch_camera(new, built.models)
         except PorterError as error:
@@ -194,9 +193,13 @@ class VisionService:
             return
         self._built = built
         self._report_fallback(built.models)
-        self._recogniser.ask(
-            lambda: self._recogniser.adopt(built.pipeline, built.maker, built.models.infos())
-        )
+
+        def swap() -> None:
+            # The new pipeline may have the same interpreters, and does not know whose face is still in them.
+            self._recogniser.pipeline.embedder.forget()
+            self._recogniser.adopt(built.pipeline, built.maker, built.models.infos())
+
+        self._recogniser.ask(swap)
 
     def _switch_camera(self, new: Config, models: Models) -> None:
         """Closes the camera and opens the new one; where that gives no frame, the old one comes back."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import pytest
@@ -24,6 +24,7 @@ from device.assembly import (
     make_embedder,
     make_events,
     make_pipeline,
+    models_for,
     ns,
     threshold_of,
 )
@@ -53,7 +54,13 @@ def models_config(**options: str) -> Config:
     return Config(models=ModelOptions(**options), inference=InferenceOptions(threads=1))
 
 
-def fake(name: str, *, lost: HardwareError | None = None, width_px: int | None = None) -> LoadedModel:
+def fake(
+    name: str,
+    *,
+    lost: HardwareError | None = None,
+    width_px: int | None = None,
+    delegate: Literal["cpu", "edgetpu"] = "cpu",
+) -> LoadedModel:
     """A shipped model's manifest over an interpreter that nobody invokes."""
     manifest = load_manifest(default_folder(), name)
     if width_px is not None:
@@ -61,7 +68,7 @@ def fake(name: str, *, lost: HardwareError | None = None, width_px: int | None =
         manifest = msgspec.structs.replace(manifest, input=picture)
     variant = manifest.variants[0]
     interpreter = RecordedInterpreter(variant.input_detail, variant.output_details, [])
-    return LoadedModel(manifest, Opened(variant, interpreter, "cpu", lost))
+    return LoadedModel(manifest, Opened(variant, interpreter, delegate, lost))
 
 
 def test_the_default_models_load_and_say_what_they_are() -> None:
@@ -148,6 +155,42 @@ def test_either_models_lost_edge_tpu_is_told(which: str) -> None:
         fake("sface", lost=gone if which == "embedder" else None),
     )
     assert models.lost() is gone
+
+
+CPU = Config(inference=InferenceOptions(threads=1))
+TPU = Config(inference=InferenceOptions(delegate="edgetpu", threads=1, edgetpu_library="libnone.so"))
+
+
+def test_models_that_are_still_right_go_on_running() -> None:
+    running = Models(fake("yunet-320x256"), fake("sface"))
+    changed = Config(inference=CPU.inference, recognition=RecognitionOptions(threshold=0.6))
+    assert models_for(changed, CPU, running) is running
+
+
+def test_a_changed_model_is_loaded() -> None:
+    running = Models(fake("yunet-320x256"), fake("sface"))
+    loaded = models_for(models_config(detector="yunet-640x480"), CPU, running)
+    assert loaded.detector.manifest.name == "yunet-640x480"
+
+
+def test_a_lost_edge_tpu_is_tried_again() -> None:
+    running = Models(fake("yunet-320x256", lost=HardwareError("gone")), fake("sface"))
+    assert models_for(CPU, CPU, running) is not running
+
+
+def test_an_edge_tpu_in_use_is_never_tried_by_a_second_process() -> None:
+    """A probe would make the first one's transfers fail: google-coral/edgetpu#237."""
+    held = Models(fake("yunet-320x256", delegate="edgetpu"), fake("sface", lost=HardwareError("gone")))
+    assert models_for(TPU, TPU, held) is held
+    other = msgspec.structs.replace(TPU, models=ModelOptions(detector="yunet-640x480"))
+    with pytest.raises(InputError, match="cannot change while the Edge TPU is in use") as caught:
+        models_for(other, TPU, held)
+    assert "restart" in caught.value.hint
+
+
+def test_from_the_edge_tpu_to_the_cpu_is_a_change_that_can_be_made() -> None:
+    held = Models(fake("yunet-320x256", delegate="edgetpu"), fake("sface", delegate="edgetpu"))
+    assert models_for(CPU, TPU, held).infos()[0].delegate == "cpu"
 
 
 def test_the_motion_gate_is_there_only_where_it_is_wanted() -> None:
