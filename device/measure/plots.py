@@ -63,11 +63,12 @@ def draw_all(
 def draw_det(path: Path, results: Mapping[str, Verification]) -> Path:
     """FNMR over FMR, one curve a variant; the ideal is the lower left corner."""
     figure, axes = new_figure("Verification: missed matches against false ones")
+    most = max(result.impostor.size for result in results.values())
+    limits = (0.5 / max(1, most), 1e-3)
     for colour, (name, result) in zip(COLOURS, results.items(), strict=False):
         _, fmr, fnmr = rates(result.genuine, result.impostor)
-        axes.step(fmr, fnmr, where="post", color=colour, label=f"{name}, {result.folds.accuracy:.2%}")
-    most = max(result.impostor.size for result in results.values())
-    logarithmic(axes, "FMR, per comparison", (0.5 / max(1, most), 1), "FNMR", (1e-3, 1))
+        draw_curve(axes, fmr, fnmr, limits, color=colour, label=f"{name}, {result.folds.accuracy:.2%}")
+    axes.set(xlabel="FMR, per comparison", ylabel="FNMR")
     return save(figure, axes, path)
 
 
@@ -90,17 +91,12 @@ def draw_open_set(path: Path, results: Mapping[str, Identification]) -> Path:
     figure, axes = new_figure(
         f"Identification: {one.gallery} enrolled, {one.probes.size} probes, {one.strangers.size} strangers"
     )
+    limits = (0.5 / max(1, one.strangers.size), 0.5 / max(1, one.probes.size))
     for colour, (name, result) in zip(COLOURS, results.items(), strict=False):
         probes = np.where(result.first, result.probes, np.nan)
         _, fpir, fnir = rates(probes, result.strangers)
-        axes.step(fpir, fnir, where="post", color=colour, label=name)
-    logarithmic(
-        axes,
-        "FPIR, per search",
-        (0.5 / max(1, one.strangers.size), 1),
-        "FNIR",
-        (0.5 / max(1, one.probes.size), 1),
-    )
+        draw_curve(axes, fpir, fnir, limits, color=colour, label=name)
+    axes.set(xlabel="FPIR, per search", ylabel="FNIR")
     return save(figure, axes, path)
 
 
@@ -134,11 +130,12 @@ def new_figure(title: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def logarithmic(
-    axes: Any, x: str, x_limits: tuple[float, float], y: str, y_limits: tuple[float, float]
+def draw_curve(
+    axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], lowest: tuple[float, float], **style: str
 ) -> None:
-    """Labels and log scales."""
-    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y, xlim=x_limits, ylim=y_limits)
+    """An error curve on log scales from `lowest` to 1; what is less, 0 too, runs along the edge."""
+    axes.step(np.maximum(x, lowest[0]), np.maximum(y, lowest[1]), where="post", clip_on=False, **style)
+    axes.set(xscale="log", yscale="log", xlim=(lowest[0], 1), ylim=(lowest[1], 1))
 
 
 def save(figure: Any, axes: Any, path: Path) -> Path:
