@@ -3,7 +3,8 @@
 
 Written by hand rather than by TensorFlow's converter: the names that the product looks outputs up by are the tensors'
 own, the operator versions are ours to choose (the Edge TPU's compiler is old and refuses new ones; with TensorFlow 2.21
-they happen to be the same), and the environment is 1.5 GB smaller. Buffers are aligned to 16 bytes, as the schema demands and the object API forgets.
+they happen to be the same), and the environment is 1.5 GB smaller.
+Buffers are aligned to 16 bytes, as the schema demands and the object API forgets.
 """
 
 from __future__ import annotations
