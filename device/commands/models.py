@@ -161,8 +161,9 @@ def _variant_text(report: VariantReport, *, every_operator: bool) -> Iterator[st
     yield f"    input      {_tensor_text(variant.input_detail)}"
     for name, detail in variant.output_details.items():
         yield f"    output     {_tensor_text(detail)}: {variant.outputs[name].meaning}"
-    for threshold in variant.thresholds:
-        yield f"    threshold  {threshold.score:g} for FMR {threshold.fmr:g} ({threshold.data})"
+    for data in dict.fromkeys(threshold.data for threshold in variant.thresholds):
+        scores = [f"{t.score:g} for FMR {t.fmr:g}" for t in variant.thresholds if t.data == data]
+        yield f"    thresholds {', '.join(scores)}; measured on {data}"
     if report.operators:
         yield f"    Edge TPU   {_mapping_text(report.operators, variant.file)}"
     if every_operator:
