@@ -93,10 +93,9 @@ class Models:
 
 def load_models(config: Config) -> Models:
     """Loads both models as configured. Raises InputError (model, file) or HardwareError (Edge TPU)."""
-    return Models(
-        load_model(config, config.models.detector, "detector"),
-        load_model(config, config.models.embedder, "embedder"),
-    )
+    detector = load_model(config, config.models.detector, "detector")
+    on_edgetpu = detector.opened.delegate == "edgetpu"
+    return Models(detector, load_model(config, config.models.embedder, "embedder", probed=on_edgetpu))
 
 
 def models_for(new: Config, old: Config, running: Models) -> Models:
@@ -118,8 +117,8 @@ def models_for(new: Config, old: Config, running: Models) -> Models:
     return load_models(new)
 
 
-def load_model(config: Config, name: str, task: str) -> LoadedModel:
-    """Loads one model, which must be for `task`."""
+def load_model(config: Config, name: str, task: str, *, probed: bool = False) -> LoadedModel:
+    """Loads one model, which must be for `task`. probed: as `open_interpreter` says."""
     folder = Path(config.models.folder) if config.models.folder else default_folder()
     manifest = load_manifest(folder, name)
     if manifest.task != task:
@@ -137,6 +136,7 @@ def load_model(config: Config, name: str, task: str) -> LoadedModel:
         threads=options.threads,
         library=options.edgetpu_library,
         device=options.edgetpu_device,
+        probed=probed,
     )
     return LoadedModel(manifest, opened)
 

@@ -51,12 +51,15 @@ def open_interpreter(
     library: str = "libedgetpu.so.1",
     device: str = "",
     variant: str | None = None,
+    probed: bool = False,
     probe_timeout_s: float = 20.0,
     python: str = sys.executable,
 ) -> Opened:
     """Opens `manifest`'s first variant for `delegate`, or the one named `variant`, after checking its file.
 
     library, device: the Edge TPU's delegate library, and which one (empty: the first). python runs the probe's child.
+    probed: this process runs a model on that Edge TPU already, so the library is known to work, and a child that tried
+    it now would make our transfers fail (google-coral/edgetpu#237): there is no probe.
     Raises InputError (file, tensors, runtime, not compiled) and HardwareError (the Edge TPU cannot be used and
     `fallback` is `none`).
     """
@@ -67,16 +70,17 @@ def open_interpreter(
     _require_compiled(path)
     options = {"device": device} if device else {}
     try:
-        probe = probe_delegate(
-            path,
-            runtime_module=find_runtime(runtime),
-            library=library,
-            options=options,
-            timeout_s=probe_timeout_s,
-            python=python,
-        )
-        if (error := probe.error(library)) is not None:
-            raise error
+        if not probed:
+            probe = probe_delegate(
+                path,
+                runtime_module=find_runtime(runtime),
+                library=library,
+                options=options,
+                timeout_s=probe_timeout_s,
+                python=python,
+            )
+            if (error := probe.error(library)) is not None:
+                raise error
         interpreter = TfliteInterpreter(
             path,
             expected_input=chosen.input_detail,

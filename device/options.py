@@ -85,7 +85,7 @@ class CameraOptions(Section, frozen=True):
     stall_after_s: Annotated[
         float,
         option(
-            "Without a frame for so long the camera is reset (closed and opened).", unit="s", ge=0.5, le=60
+            "Without a frame for so long the camera is reset (closed and opened).", unit="s", ge=0.5, le=30
         ),
     ] = 3.0
 
@@ -192,7 +192,7 @@ class RecognitionOptions(Section, frozen=True):
         int, option("Samples after which a face is taken for a stranger's.", unit="frames", ge=1, le=100)
     ] = 10
     recheck_s: Annotated[
-        float, option("After its decision a face is embedded only this often.", unit="s", ge=0.5, le=60)
+        float, option("After its decision a face is embedded only this often.", unit="s", ge=0.5, le=30)
     ] = 3.0
     min_quality: Annotated[Fraction, option("Samples of lower quality are not embedded.")] = 0.2
     track_gap_s: Annotated[

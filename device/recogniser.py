@@ -96,6 +96,7 @@ class Recogniser:
         """Swaps in what a reload built; visits end, since their scores were those of another pipeline."""
         self.end_visits()
         pipeline.counters = self.pipeline.counters
+        pipeline.sightings.strangers = self.pipeline.sightings.strangers
         self.pipeline, self._maker, self.models = pipeline, maker, models
         self.refresh_gallery()
 

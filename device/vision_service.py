@@ -246,7 +246,7 @@ class VisionService:
 def capture_worker(capture: Capture, config: Config) -> Worker:
     """The thread of a capture; one that ended is followed by another for the same capture."""
     # A camera may take its time to open, and a frame may take until it counts as stalled.
-    patience_s = config.camera.stall_after_s + 60.0
+    patience_s = config.camera.stall_after_s + 20.0
     return Worker("capture", capture.step, cleanup=capture.close, patience_s=patience_s)
 
 

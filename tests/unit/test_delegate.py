@@ -121,6 +121,13 @@ def test_the_edge_tpu_runs_the_model_when_it_is_there(opened: Open) -> None:
     assert [int(value) + 128 for value in outputs["cls_8"].ravel()] == tiny.CLS_8
 
 
+def test_while_this_process_has_the_edge_tpu_no_child_tries_it(opened: Open) -> None:
+    nobody = "/nonexistent/python"
+    assert opened(probed=True, python=nobody).delegate == "edgetpu"
+    with pytest.raises(HardwareError, match="could not be tried"):
+        opened(python=nobody)
+
+
 @pytest.mark.parametrize("behaviour", ["none", "crash", "fail-prepare", "fail-invoke"])
 def test_without_a_fallback_a_lost_edge_tpu_is_an_error(opened: Open, behaviour: str) -> None:
     with pytest.raises(HardwareError, match=r"Edge TPU: .*libstub\.so") as caught:
