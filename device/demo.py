@@ -129,6 +129,7 @@ class Play:
         self._stage.start("vision")
         self._stage.start("forward")
         self._wait("the device is online", lambda: self._heard("status") and self._heard("info"))
+        self._wait("the first frame", self._camera_works)
         self._did("both services are up, the device is online")
 
     def enrol(self) -> None:
@@ -219,6 +220,13 @@ class Play:
 
     def _did(self, what: str) -> None:
         self._done.append(what)
+
+    def _camera_works(self) -> bool:
+        status = self._status()
+        for trouble in status.troubles:
+            if trouble.code == "camera_lost":
+                raise DemoFailed(trouble.text, hint=trouble.hint)
+        return status.frames > 0
 
     def _status(self) -> ServiceStatus:
         return self._control.ask(StatusRequest(), ServiceStatus)
