@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= ../shared/eval
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system evaluate bench lint docs clean models
+.PHONY: help demo test system tflite evaluate bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,16 @@ system: $(VENV)/test.stamp ## both services against a real mosquitto (apt instal
 	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || { echo "mosquitto is missing: apt install mosquitto" >&2; exit 2; }
 	$(BIN)/python -m pytest -m system tests/system
 
+# The other runtime, for devices whose libedgetpu wants it: Python 3.11 and numpy 1, so in an environment of its own.
+.venv-tflite/stamp: constraints-tflite.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "tflite-runtime has wheels for Python 3.11 at most: set PYTHON=python3.11" >&2; exit 2; }
+	@test -x .venv-tflite/bin/python || $(PYTHON) -m venv .venv-tflite
+	.venv-tflite/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-tflite.txt
+	@touch $@
+
+tflite: $(VENV)/test.stamp .venv-tflite/stamp ## the inference tests under tflite-runtime 2.14 as well (Python 3.11)
+	$(BIN)/python -m pytest tests/unit/test_delegate.py --tflite-python .venv-tflite/bin/python
+
 evaluate: $(VENV)/measure.stamp ## accuracy on DATA=folder: table, out/evaluate.json, plots
 	$(BIN)/porter evaluate --data $(DATA) $(if $(SOURCES),--sources $(SOURCES)) --out out
 
@@ -55,4 +65,4 @@ models: ## build the .tflite files again from their ONNX sources (an environment
 	models/build/build.sh $(if $(SOURCES),--sources $(SOURCES))
 
 clean: ## remove the environment and everything made
-	rm -rf $(VENV) out build *.egg-info models/build/.venv models/build/out
+	rm -rf $(VENV) .venv-tflite out build *.egg-info models/build/.venv models/build/out

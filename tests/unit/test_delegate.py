@@ -197,7 +197,7 @@ def test_the_other_runtime_passes_the_same_tests(request: pytest.FixtureRequest)
     python = request.config.getoption("--tflite-python")
     if python is None:
         pytest.skip(
-            "tflite-runtime is not tried: give --tflite-python PATH (Python 3.11 with '.[tflite]' and pytest)"
+            "tflite-runtime is not tried: make tflite"
         )
     root = Path(__file__).parents[2]
     which = "from device.adapters.interpreter_tflite import find_runtime; print(find_runtime())"
