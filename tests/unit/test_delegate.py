@@ -196,9 +196,7 @@ def test_a_compiled_model_on_the_cpu_is_told_apart_from_a_broken_one() -> None:
 def test_the_other_runtime_passes_the_same_tests(request: pytest.FixtureRequest) -> None:
     python = request.config.getoption("--tflite-python")
     if python is None:
-        pytest.skip(
-            "tflite-runtime is not tried: make tflite"
-        )
+        pytest.skip("tflite-runtime is not tried: make tflite")
     root = Path(__file__).parents[2]
     which = "from device.adapters.interpreter_tflite import find_runtime; print(find_runtime())"
     found = subprocess.run([python, "-c", which], cwd=root, capture_output=True, text=True, check=False)
