@@ -17,7 +17,7 @@ from device.errors import PorterError
 from device.measure.frames import full_gallery, later
 from device.records import Probe, Stamp
 from device.vision.align import align
-from device.vision.detect import STRIDES, StrideMaps, as_detection, suppress
+from device.vision.detect import STRIDES, StrideMaps, read_faces
 from device.vision.embed import OUTPUT_NAME
 from device.vision.quality import pose_of, quality_of
 from device.vision.tensors import InputEncoder, dequantise, letterbox
@@ -155,10 +155,8 @@ class FrameTimer:
         laps.lap("letterbox, encode")
         raw = self._models.detector.interpreter.invoke(tensor)
         laps.lap("detector invoke")
-        rows = np.concatenate([maps.decode(raw) for maps in self._maps])
-        kept = suppress(rows, self._nms_iou)
         to_main = frame.main.shape[1] / frame.lores.shape[1] / factor
-        detections = [as_detection(rows[index], to_main) for index in kept]
+        detections = read_faces(raw, self._maps, self._nms_iou, to_main)
         laps.lap("decode, NMS")
         if len(detections) != 1:
             raise PorterError(f"frame {frame.sequence}: expected one face, found {len(detections)}")

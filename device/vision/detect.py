@@ -9,7 +9,7 @@ size, and five landmarks as offsets, all in units of the stride.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from device.records import Detection
 from device.vision.tensors import InputEncoder, Normalisation, letterbox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 STRIDES = (8, 16, 32)
 MAPS = ("cls", "obj", "bbox", "kps")
-NO_ROWS = np.empty((0, 15), np.float32)
-NO_ROWS.setflags(write=False)
+MAX_CELLS = 400
 OUTPUT_NAMES = tuple(f"{name}_{stride}" for stride in STRIDES for name in MAPS)
 
 
@@ -60,48 +59,83 @@ class Detector:
         canvas, factor = letterbox(picture, *self.size_px)
         raw = self._interpreter.invoke(self._encoder.encode(canvas))
         to_main = width_px / picture.shape[1] / factor
-        rows = np.concatenate([maps.decode(raw) for maps in self._strides])
-        kept = suppress(rows, self._nms_iou)
-        return [as_detection(rows[index], to_main) for index in kept]
+        return read_faces(raw, self._strides, self._nms_iou, to_main)
+
+
+def read_faces(
+    raw: Mapping[str, NDArray[Any]], strides: Sequence[StrideMaps], nms_iou: float, to_main: float
+) -> list[Detection]:
+    """The faces in a model's output, best first; `to_main` is the factor from input to main pixels."""
+    cells = [cell for maps in strides for cell in maps.cells(raw)]
+    # Suppression takes time with the square of what it gets, and a wall of faces must not stop a door.
+    best = sorted(cells, key=lambda cell: -cell.score)[:MAX_CELLS]
+    return [
+        Detection(
+            Box(*(value * to_main for value in cell.box)),
+            cell.maps.landmarks(raw, cell) * np.float32(to_main),
+            cell.score,
+        )
+        for cell in suppress(best, nms_iou)
+    ]
+
+
+class Cell(NamedTuple):
+    """A cell that says it holds the middle of a face. box: in input pixels; column, row: its place in its maps."""
+
+    score: float
+    box: Box
+    column: int
+    row: int
+    maps: StrideMaps
 
 
 class StrideMaps:
-    """The four maps of one stride, and how to read faces from what the model puts there."""
+    """The four maps of one stride, and how to read faces from what the model puts there.
+
+    Only a few of some 1,700 cells are ever looked at, and those in plain Python: after an `invoke` has emptied the
+    caches every numpy call costs some 10 us, and thirty of them more than the detector's own fifth.
+    """
 
     def __init__(self, details: Mapping[str, TensorDetail], stride: int, score_threshold: float) -> None:
-        self._names = [f"{name}_{stride}" for name in MAPS]
-        maps = [details[name] for name in self._names]
-        _, rows, columns, _ = maps[0].shape
-        widths = [detail.shape[3] for detail in maps]
-        # One scale for each of the 16 numbers of a cell; a float tensor's numbers are real as they are.
-        self._scales = np.repeat([detail.scale or 1.0 for detail in maps], widths).astype(np.float32)
-        self._zeros = np.repeat([detail.zero_point for detail in maps], widths).astype(np.float32)
-        self._obj = f"obj_{stride}"
+        self._stride = stride
+        self._cls, self._obj, self._bbox, self._kps = names = [f"{name}_{stride}" for name in MAPS]
+        # A float tensor's numbers are real as they are.
+        self._scales = {name: details[name].scale or 1.0 for name in names}
+        self._zeros = {name: details[name].zero_point for name in names}
         self._least = raw_level(details[self._obj], score_threshold**2)
         self._threshold = score_threshold
-        self._stride = np.float32(stride)
-        self._cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=2).reshape(-1, 2)
 
-    def decode(self, raw: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Cells whose score reaches the threshold: (N, 15) x, y, w, h, five landmarks x, y, score, in input pixels.
+    def cells(self, raw: Mapping[str, NDArray[Any]]) -> Iterator[Cell]:
+        """The cells whose score reaches the threshold.
 
         sqrt(cls * obj) >= t needs obj >= t * t, as cls <= 1: cells are sifted on the raw obj map, in its quantised
-        levels, so that of some 1,700 cells only the few that may be faces are ever converted. cls would sift nothing:
-        it was trained on faces only and is high everywhere else.
+        levels. cls would sift nothing: it was trained on faces only and is high everywhere else.
         """
-        found = np.flatnonzero(raw[self._obj] >= self._least)
-        if found.size == 0:
-            return NO_ROWS
-        picked = [raw[name].reshape(-1, raw[name].shape[3])[found] for name in self._names]
-        values = (np.concatenate(picked, axis=1, dtype=np.float32) - self._zeros) * self._scales
-        cell = self._cells[found].astype(np.float32)
-        score = np.sqrt(values[:, :1].clip(0.0, 1.0) * values[:, 1:2].clip(0.0, 1.0))
-        centre = (cell + values[:, 2:4]) * self._stride
+        _, rows, columns, _ = np.nonzero(raw[self._obj] >= self._least)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            (cls,), (obj,) = (self._real(raw, name, row, column) for name in (self._cls, self._obj))
+            score = math.sqrt(min(1.0, max(0.0, cls)) * min(1.0, max(0.0, obj)))
+            if score >= self._threshold:
+                yield Cell(score, self._box(raw, row, column), column, row, self)
+
+    def landmarks(self, raw: Mapping[str, NDArray[Any]], cell: Cell) -> NDArray[np.float32]:
+        """(5, 2) x, y of a cell's face, in input pixels."""
+        values = self._real(raw, self._kps, cell.row, cell.column)
+        points = [(x + cell.column, y + cell.row) for x, y in zip(values[::2], values[1::2], strict=True)]
+        return np.array(points, np.float32) * np.float32(self._stride)
+
+    def _box(self, raw: Mapping[str, NDArray[Any]], row: int, column: int) -> Box:
+        x, y, w, h = self._real(raw, self._bbox, row, column)
         # A damaged model could say e^80 px: beyond the largest picture a box means nothing, and inf would poison NMS.
-        size = np.exp(np.minimum(values[:, 4:6], np.float32(9.0))) * self._stride
-        points = (values[:, 6:].reshape(-1, 5, 2) + cell[:, np.newaxis]) * self._stride
-        rows = np.concatenate((centre - size / 2, size, points.reshape(-1, 10), score), axis=1)
-        return rows.compress(score[:, 0] >= self._threshold, axis=0)
+        width, height = (math.exp(min(value, 9.0)) * self._stride for value in (w, h))
+        return Box(
+            (column + x) * self._stride - width / 2, (row + y) * self._stride - height / 2, width, height
+        )
+
+    def _real(self, raw: Mapping[str, NDArray[Any]], name: str, row: int, column: int) -> list[float]:
+        """A cell's numbers in one map, dequantised."""
+        scale, zero_point = self._scales[name], self._zeros[name]
+        return [(value - zero_point) * scale for value in raw[name][0, row, column].tolist()]
 
 
 def raw_level(detail: TensorDetail, value: float) -> float:
@@ -111,26 +145,10 @@ def raw_level(detail: TensorDetail, value: float) -> float:
     return math.floor(value / detail.scale) + detail.zero_point - 1
 
 
-def suppress(rows: NDArray[np.float32], iou_limit: float) -> Sequence[int]:
-    """Greedy non-maximum suppression: indices to keep, best score first."""
-    if len(rows) < 2:
-        return range(len(rows))
-    left, top = rows[:, 0], rows[:, 1]
-    right, bottom = left + rows[:, 2], top + rows[:, 3]
-    area = rows[:, 2] * rows[:, 3]
-    order = np.argsort(-rows[:, 14], kind="stable")
-    kept: list[int] = []
-    while order.size:
-        best, order = int(order[0]), order[1:]
-        kept.append(best)
-        width = np.minimum(right[best], right[order]) - np.maximum(left[best], left[order])
-        height = np.minimum(bottom[best], bottom[order]) - np.maximum(top[best], top[order])
-        inter = np.maximum(width, 0) * np.maximum(height, 0)
-        order = order[inter <= iou_limit * (area[best] + area[order] - inter)]
+def suppress(cells: Sequence[Cell], iou_limit: float) -> list[Cell]:
+    """Greedy non-maximum suppression of cells that come best first: those that overlap a better one go."""
+    kept: list[Cell] = []
+    for cell in cells:
+        if all(cell.box.iou(better.box) <= iou_limit for better in kept):
+            kept.append(cell)
     return kept
-
-
-def as_detection(row: NDArray[np.float32], factor: float) -> Detection:
-    """One row of `StrideMaps.decode` in pixels of the main stream."""
-    x, y, w, h = (float(value) * factor for value in row[:4])
-    return Detection(Box(x, y, w, h), row[4:14].reshape(5, 2) * np.float32(factor), float(row[14]))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from device.adapters.interpreter_recorded import RecordedInterpreter
+from device.geometry import Box
 from device.ports import TensorDetail
-from device.vision.detect import OUTPUT_NAMES, STRIDES, Detector, suppress
+from device.vision.detect import MAX_CELLS, OUTPUT_NAMES, STRIDES, Cell, Detector, StrideMaps, suppress
 from device.vision.tensors import Normalisation
 from tests.yunet import DETAILS, INPUT, empty_maps, yunet
 
@@ -97,32 +98,45 @@ def test_what_a_damaged_model_says_stays_a_number() -> None:
     assert np.isfinite(face.box).all()
 
 
+def kept(limit: float, *boxes: tuple[float, float, float, float]) -> list[int]:
+    """Which of these boxes, the best first, are left after suppression."""
+    maps = StrideMaps(DETAILS, 8, 0.6)
+    cells = [Cell(0.9 - 0.1 * place, Box(*box), place, 0, maps) for place, box in enumerate(boxes)]
+    return [cell.column for cell in suppress(cells, limit)]
+
+
 def test_of_two_boxes_on_one_face_the_better_stays() -> None:
-    rows = np.zeros((3, 15), np.float32)
-    rows[:, :4] = [[0, 0, 10, 10], [1, 0, 10, 10], [20, 0, 10, 10]]  # the first two share 90 of 110
-    rows[:, 14] = [0.7, 0.9, 0.8]
-    assert list(suppress(rows, 0.3)) == [1, 2]
-    assert list(suppress(rows, 0.9)) == [1, 2, 0]
+    boxes = (1, 0, 10, 10), (20, 0, 10, 10), (0, 0, 10, 10)  # the first and the last share 90 of 110
+    assert kept(0.3, *boxes) == [0, 1]
+    assert kept(0.9, *boxes) == [0, 1, 2]
 
 
 def test_overlap_of_exactly_the_limit_is_not_above_it() -> None:
-    rows = np.zeros((2, 15), np.float32)
-    rows[:, :4] = [[0, 0, 10, 10], [0, 0, 5, 10]]  # half
-    rows[:, 14] = [0.9, 0.8]
-    assert list(suppress(rows, 0.5)) == [0, 1]
-    assert list(suppress(rows, 0.49)) == [0]
+    boxes = (0, 0, 10, 10), (0, 0, 5, 10)  # half
+    assert kept(0.5, *boxes) == [0, 1]
+    assert kept(0.49, *boxes) == [0]
 
 
 def test_a_box_suppressed_by_the_best_suppresses_nobody() -> None:
-    rows = np.zeros((3, 15), np.float32)
-    rows[:, :4] = [[0, 0, 10, 10], [6, 0, 10, 10], [12, 0, 10, 10]]  # a chain: neighbours share 40 of 160
-    rows[:, 14] = [0.9, 0.8, 0.7]
-    assert list(suppress(rows, 0.2)) == [0, 2]
+    boxes = (0, 0, 10, 10), (6, 0, 10, 10), (12, 0, 10, 10)  # a chain: neighbours share 40 of 160
+    assert kept(0.2, *boxes) == [0, 2]
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_nothing_and_one_box_need_no_suppression(count: int) -> None:
-    assert list(suppress(np.zeros((count, 15), np.float32), 0.3)) == list(range(count))
+@pytest.mark.parametrize("boxes", [(), ((0, 0, 10, 10),)])
+def test_nothing_and_one_box_need_no_suppression(
+    boxes: tuple[tuple[float, float, float, float], ...],
+) -> None:
+    assert kept(0.3, *boxes) == list(range(len(boxes)))
+
+
+def test_of_a_wall_of_faces_the_best_are_looked_at_and_in_bounded_time() -> None:
+    raw = empty_maps()
+    raw["cls_8"][:] = 1.0
+    raw["obj_8"][:] = np.linspace(0.5, 1.0, raw["obj_8"].size).reshape(raw["obj_8"].shape)
+    faces = found((raw, dict(DETAILS)), 0.6)
+    assert len(faces) == MAX_CELLS
+    assert [face.score for face in faces] == sorted((face.score for face in faces), reverse=True)
+    assert faces[0].score == 1.0
 
 
 def test_faces_come_back_in_pixels_of_main() -> None:
