@@ -50,8 +50,8 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Builds the .tflite files and model.toml manifests of models/ from two ONNX files of opencv_zoo.",
-        epilog="After a change that alters an embedder's file: measure its thresholds again and write them, with the "
-        "file's SHA-256, into thresholds.toml; without them the product refuses the model.",
+        epilog="After a change that alters an embedder's file: measure its thresholds again (measure_thresholds.py "
+        "writes thresholds.toml), then build again; without them the product refuses the model.",
     )
     parser.add_argument(
         "--sources",
@@ -104,10 +104,17 @@ def _write(model: Model, out: Path) -> None:
             raise ValueError(
                 f"{model.name} {variant.name}: {len(variant.content)} bytes are too many to commit"
             )
-        (folder / file_name(model, variant)).write_bytes(variant.content)
+        _replace(folder / file_name(model, variant), variant.content)
         print(f"{model.name}/{file_name(model, variant)}: {len(variant.content)} bytes")
     text = manifest_text(model, HERE / "thresholds.toml")
-    (folder / "model.toml").write_text(text, encoding="utf-8")
+    _replace(folder / "model.toml", text.encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a new file under the old one's name: a running interpreter has the old one mapped and keeps it."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def _compare(built: Path, kept: Path) -> int:

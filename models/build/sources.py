@@ -71,7 +71,8 @@ def checked_file(path: Path, sha256: str) -> Path:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     if found != sha256:
         both = f"expected sha256 {sha256}\n  found    sha256 {found}"
-        raise SourceError(f"{path}: not the file this builder knows\n  {both}")
+        hint = "remove it, or give the folder of the right one with --sources"
+        raise SourceError(f"{path}: not the file this builder knows\n  {both}\n  {hint}")
     return path
 
 
