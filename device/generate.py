@@ -8,6 +8,7 @@ runs on a device.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 import textwrap
@@ -122,7 +123,19 @@ def payload_schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _as_json(schema: dict[str, Any]) -> str:
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_dedented(schema), indent=2, ensure_ascii=False) + "\n"
+
+
+def _dedented(part: Any) -> Any:
+    """The schema with docstrings as Python 3.13 keeps them: earlier versions leave the source's indentation in."""
+    if isinstance(part, dict):
+        return {
+            key: inspect.cleandoc(value)
+            if key == "description" and isinstance(value, str)
+            else _dedented(value)
+            for key, value in part.items()
+        }
+    return [_dedented(item) for item in part] if isinstance(part, list) else part
 
 
 def files() -> dict[str, str]:

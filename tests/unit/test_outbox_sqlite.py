@@ -112,10 +112,9 @@ def test_random_damage_never_escapes_as_anything_but_a_storage_error(path: Path,
             body[dice.randrange(len(body))] = dice.randrange(256)
         (folder / path.name).write_bytes(body)
         try:
-            outbox = SqliteOutbox(folder / path.name)
-            outbox.peek(100)
-            outbox.append([make_event(1000)])
-            outbox.close()
+            with closing(SqliteOutbox(folder / path.name)) as outbox:
+                outbox.peek(100)
+                outbox.append([make_event(1000)])
         except StorageError:  # another version or somebody else's, by its header
             assert (folder / path.name).read_bytes() == body
 
