@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STRIDES = (8, 16, 32)
 MAPS = ("cls", "obj", "bbox", "kps")
+SAME_FACE_IOU = 0.6
 MAX_CELLS = 400
 OUTPUT_NAMES = tuple(f"{name}_{stride}" for stride in STRIDES for name in MAPS)
 
@@ -72,11 +73,25 @@ def read_faces(
     return [
         Detection(
             Box(*(value * to_main for value in cell.box)),
-            cell.maps.landmarks(raw, cell) * np.float32(to_main),
+            settled_landmarks(raw, cell, best) * np.float32(to_main),
             cell.score,
         )
         for cell in suppress(best, nms_iou)
     ]
+
+
+def settled_landmarks(
+    raw: Mapping[str, NDArray[Any]], kept: Cell, cells: Sequence[Cell]
+) -> NDArray[np.float32]:
+    """(5, 2) x, y of a face, in input pixels: the mean over all cells that found the same face, weighted by score.
+
+    One int8 cell's landmarks are noisy, and alignment hangs on them: on LFW the mean wins back most of what is lost
+    against the float detector's landmarks.
+    """
+    same = [cell for cell in cells if cell.box.iou(kept.box) >= SAME_FACE_IOU]
+    points = [cell.maps.landmarks(raw, cell) for cell in same]
+    mean: NDArray[np.float64] = np.average(points, axis=0, weights=[cell.score**2 for cell in same])
+    return mean.astype(np.float32)
 
 
 class Cell(NamedTuple):

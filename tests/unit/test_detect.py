@@ -75,6 +75,27 @@ def test_the_score_is_the_geometric_mean_of_cls_and_obj_and_decides(int8: bool) 
     assert len(found(maps, 0.72)) == 0  # sqrt(0.5) is 0.707
 
 
+def two_cells(second_bbox: list[float]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Cells (2, 2) and (2, 3) at stride 8: the first certain, the second with a score of one half."""
+    raw, details = empty_maps(), dict(DETAILS)
+    for column, sure, box, kps in ((2, 1.0, [0.5, 0.5, 2.0, 2.0], 0.0), (3, 0.5, second_bbox, 1.0)):
+        raw["cls_8"][0, 2, column] = raw["obj_8"][0, 2, column] = sure
+        raw["bbox_8"][0, 2, column], raw["kps_8"][0, 2, column] = box, [kps] * 10
+    return raw, details
+
+
+def test_the_landmarks_of_a_face_are_the_mean_of_all_its_cells_by_the_square_of_their_score() -> None:
+    # The same box seen from both cells. Landmarks (16, 16) and (32, 24), weights 1 and 1/4.
+    face = found(two_cells([-0.5, 0.5, 2.0, 2.0]), 0.4)[0]
+    assert face.score == 1.0
+    assert face.landmarks == pytest.approx(np.tile([19.2, 17.6], (5, 1)), rel=1e-6)
+
+
+def test_a_neighbouring_faces_cell_moves_no_landmark() -> None:
+    face = found(two_cells([4.0, 0.5, 2.0, 2.0]), 0.4)[0]
+    assert face.landmarks == pytest.approx(np.full((5, 2), 16.0))
+
+
 def test_a_high_cls_with_a_low_obj_is_no_face() -> None:
     raw, details = one_cell(8, 1, 1, int8=False)
     raw["obj_8"][0, 1, 1] = 0.1
