@@ -88,10 +88,16 @@ def settled_landmarks(
     One int8 cell's landmarks are noisy, and alignment hangs on them: on LFW the mean wins back most of what is lost
     against the float detector's landmarks.
     """
-    same = [cell for cell in cells if cell.box.iou(kept.box) >= SAME_FACE_IOU]
-    points = [cell.maps.landmarks(raw, cell) for cell in same]
-    mean: NDArray[np.float64] = np.average(points, axis=0, weights=[cell.score**2 for cell in same])
-    return mean.astype(np.float32)
+    total, points = 0.0, [0.0] * 10
+    for cell in cells:
+        if cell.box.iou(kept.box) >= SAME_FACE_IOU:
+            weight = cell.score**2
+            total += weight
+            points = [
+                sum_ + weight * value
+                for sum_, value in zip(points, cell.maps.landmarks(raw, cell), strict=True)
+            ]
+    return np.array(points, np.float32).reshape(5, 2) / np.float32(total)
 
 
 class Cell(NamedTuple):
@@ -133,11 +139,11 @@ class StrideMaps:
             if score >= self._threshold:
                 yield Cell(score, self._box(raw, row, column), column, row, self)
 
-    def landmarks(self, raw: Mapping[str, NDArray[Any]], cell: Cell) -> NDArray[np.float32]:
-        """(5, 2) x, y of a cell's face, in input pixels."""
+    def landmarks(self, raw: Mapping[str, NDArray[Any]], cell: Cell) -> list[float]:
+        """x, y of the five landmarks of a cell's face, one after the other, in input pixels."""
+        place = (cell.column, cell.row) * 5
         values = self._real(raw, self._kps, cell.row, cell.column)
-        points = [(x + cell.column, y + cell.row) for x, y in zip(values[::2], values[1::2], strict=True)]
-        return np.array(points, np.float32) * np.float32(self._stride)
+        return [(value + start) * self._stride for value, start in zip(values, place, strict=True)]
 
     def _box(self, raw: Mapping[str, NDArray[Any]], row: int, column: int) -> Box:
         x, y, w, h = self._real(raw, self._bbox, row, column)
