@@ -65,9 +65,13 @@ Picture: TypeAlias = "NDArray[np.uint8]"  # (H, W, 3) RGB
 
 
 def kind_of(path: str | Path) -> Literal["pictures", "video"]:
-    """Which camera shows `path`: this one for a folder or a picture file, the video one for anything else."""
+    """Which camera shows `path`: this one for a folder or a picture file, the video one for anything else.
+
+    What is not there and has no suffix was meant to be a folder: its error should say so.
+    """
     path = Path(path)
-    return "pictures" if path.is_dir() or path.suffix.lower() in PICTURES else "video"
+    missing_folder = not path.suffix and not path.exists()
+    return "pictures" if path.is_dir() or path.suffix.lower() in PICTURES or missing_folder else "video"
 
 
 def natural_order(path: Path) -> tuple[list[str | int], str]:

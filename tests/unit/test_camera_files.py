@@ -354,6 +354,7 @@ def test_kind_of_tells_pictures_from_videos(tmp_path: Path) -> None:
     assert kind_of(tmp_path) == "pictures"
     assert kind_of("x/walk.GIF") == "pictures"
     assert kind_of("walk.mp4") == "video"
+    assert kind_of(tmp_path / "frames") == "pictures", "a folder that is not there yet is told so as a folder"
 
 
 def test_no_decoder_that_starts_programs_is_allowed() -> None:

@@ -112,11 +112,13 @@ def test_every_cell_above_the_threshold_is_found_by_the_sieve() -> None:
     assert len(found((raw, details), 0.6)) == np.count_nonzero(expected) > 100
 
 
-def test_what_a_damaged_model_says_stays_a_number() -> None:
+@pytest.mark.parametrize("size", [[80, 3e38], [-3e38, -3e38]], ids=["endless", "nothing"])
+def test_what_a_damaged_model_says_stays_a_number(size: list[float]) -> None:
     raw, details = one_cell(32, 2, 2, int8=False)
-    raw["bbox_32"][0, 2, 2] = [0, 0, 80, 3e38]
+    raw["bbox_32"][0, 2, 2] = [0, 0, *size]
     (face,) = found((raw, details), 0.5)
     assert np.isfinite(face.box).all()
+    assert np.isfinite(face.landmarks).all()
 
 
 def kept(limit: float, *boxes: tuple[float, float, float, float]) -> list[int]:
