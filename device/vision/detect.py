@@ -90,9 +90,8 @@ def settled_landmarks(
     """
     total, points = 0.0, [0.0] * 10
     for cell in cells:
-        if (
-            cell is kept or cell.box.iou(kept.box) >= SAME_FACE_IOU
-        ):  # a box of no size overlaps not even itself
+        # The kept cell counts always: a damaged model's box of no size overlaps not even itself.
+        if cell is kept or cell.box.iou(kept.box) >= SAME_FACE_IOU:
             weight = cell.score**2
             total += weight
             points = [
