@@ -67,7 +67,7 @@ class Pipeline:
                 continue
             self.counters.embedded += 1
             probe = Probe(self.embedder.embed(image), quality.overall)
-            scores = self.sightings.gallery.compare(probe.embedding, now.utc_ns)
+            scores = self.sightings.gallery.compare(probe.embedding, now)
             decided += taker.offer(track, probe, scores, now)
         # During an enrolment nobody looks who is on a track, so no visit is kept alive by one.
         return decided + self.close(now, () if self.enrolment else tuple(track for track, _ in faces))

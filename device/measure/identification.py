@@ -18,7 +18,7 @@ from device.errors import InputError
 from device.measure.metrics import miss_count, threshold_for, wilson
 from device.ports import EnrolledReferences
 from device.recognition.gallery import MAX_SUBJECTS, Gallery
-from device.records import Consent, Subject
+from device.records import Consent, Stamp, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from device.measure.embeddings import PictureSet, VariantEmbeddings
 
 FPIRS = {"1e-2": 1e-2, "1e-3": 1e-3}
-NOW_NS, EXPIRES_NS = 0, 1
+NOW = Stamp(0, 0, synced=True)
 # The records below live for this measurement, in memory: evaluation pictures are nobody's enrolment.
-CONSENT = Consent("evaluation", "evaluation", "0" * 64, NOW_NS, EXPIRES_NS, "porter evaluate")
+CONSENT = Consent("evaluation", "evaluation", "0" * 64, 0, 1, "porter evaluate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def search_rows(
 ) -> NDArray[np.float64]:
     """(N, subjects) scores; a row of NaN where no face was found."""
     rows = [
-        np.full(len(gallery), np.nan) if np.isnan(embedding).any() else gallery.compare(embedding, NOW_NS)
+        np.full(len(gallery), np.nan) if np.isnan(embedding).any() else gallery.compare(embedding, NOW)
         for embedding in pictures.matrix(variant, (search.picture for search in searches))
     ]
     return np.array(rows, np.float64).reshape(len(searches), len(gallery))

@@ -139,7 +139,7 @@ class FrameTimer:
         quality = quality_of(image, pose, detection.box.w)
         laps.lap("quality")
         probe = Probe(self._embed(image), quality.overall)
-        scores = parts.sightings.gallery.compare(probe.embedding, now.utc_ns)
+        scores = parts.sightings.gallery.compare(probe.embedding, now)
         laps.lap("compare with 500")
         parts.sightings.offer(track, probe, scores, now)
         parts.close(now, (track,))

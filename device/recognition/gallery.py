@@ -11,25 +11,39 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from device.recognition.consent_time import ConsentTime
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from device.ports import EnrolledReferences
-    from device.records import Subject
+    from device.records import Stamp, Subject
 
 MAX_SUBJECTS = 500
 NO_MATCH = np.float32(-1.0)
 
 
 class Gallery:
-    """Subjects in a fixed order and one template each."""
+    """Subjects in a fixed order and one template each.
 
-    def __init__(self, enrolled: Sequence[EnrolledReferences] = ()) -> None:
+    basis: what turns a probe into the basis that the references are in ((D, D) float32); None: they are as embedded.
+    time: by which consents end.
+    """
+
+    def __init__(
+        self,
+        enrolled: Sequence[EnrolledReferences] = (),
+        *,
+        basis: NDArray[np.float32] | None = None,
+        time: ConsentTime | None = None,
+    ) -> None:
         if len(enrolled) > MAX_SUBJECTS:
             raise ValueError(f"a gallery holds at most {MAX_SUBJECTS} subjects, not {len(enrolled)}")
         self.subjects: tuple[Subject, ...] = tuple(each.subject for each in enrolled)
+        self._basis = basis
+        self.time = time or ConsentTime()
         self._expires_ns = np.array([s.consent.expires_at_ns for s in self.subjects], np.int64)
         templates = [template_of(each.references) for each in enrolled]
         self._templates: NDArray[np.float32] = (
@@ -39,18 +53,23 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.subjects)
 
-    def compare(self, embedding: NDArray[np.float32], now_utc_ns: int) -> NDArray[np.float32]:
+    def compare(self, embedding: NDArray[np.float32], now: Stamp) -> NDArray[np.float32]:
         """Comparison scores of one probe ((D,) float32, unit length): (N,) float32 cosines in subject order.
 
         A subject whose consent has ended scores -1, whatever they look like.
         """
         if not self.subjects:
             return np.empty(0, np.float32)
-        return self.holding(self._templates @ embedding, now_utc_ns)
+        probe = embedding if self._basis is None else self._basis @ embedding
+        return self.holding(self._templates @ probe, now)
 
-    def holding(self, scores: NDArray[np.float32], now_utc_ns: int) -> NDArray[np.float32]:
+    def holding(self, scores: NDArray[np.float32], now: Stamp) -> NDArray[np.float32]:
         """`scores` ((N,) float32, in subject order) with -1 for everyone whose consent has ended."""
-        return np.where(self._expires_ns > now_utc_ns, scores, NO_MATCH)
+        return np.where(self._expires_ns > self.time.latest_ns(now), scores, NO_MATCH)
+
+    def holds(self, subject: Subject, now: Stamp) -> bool:
+        """Whether this subject's consent has not ended."""
+        return subject.consent.expires_at_ns > self.time.latest_ns(now)
 
 
 def template_of(references: NDArray[np.float32]) -> NDArray[np.float32]:

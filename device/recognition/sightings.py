@@ -160,7 +160,7 @@ class Sightings:
             visit
             for visit in self.visits.values()
             if now.boot_ns - visit.last_seen_ns >= self._rule.visit_end_ns
-            or visit.subject.consent.expires_at_ns <= now.utc_ns
+            or not self.gallery.holds(visit.subject, now)
         ]
         return [self._end(visit, now) for visit in over]
 
@@ -173,7 +173,7 @@ class Sightings:
         rule = self._rule
         if evidence.frames < rule.min_frames:
             return []
-        fused = self.gallery.holding(evidence.fused(), now.utc_ns)
+        fused = self.gallery.holding(evidence.fused(), now)
         best, score, margin = leader(fused)
         if score >= rule.threshold and margin >= rule.margin:
             evidence.decided, evidence.subject = True, self.gallery.subjects[best]
@@ -222,7 +222,7 @@ class Sightings:
         subject = visit.subject
         del self.visits[subject.subject_id]
         self._tracks = {n: e for n, e in self._tracks.items() if e.subject is not subject}
-        if subject not in self.gallery.subjects or subject.consent.expires_at_ns <= now.utc_ns:
+        if subject not in self.gallery.subjects or not self.gallery.holds(subject, now):
             # Named by the opaque ref alone: the label went with the consent.
             visit = replace(visit, subject=replace(subject, label=""))
         return sighting("end", visit, now)
