@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from device.payloads import Event, ServiceState
-    from device.records import Frame, LedgerHead, Stamp, Subject
+    from device.records import Consent, Frame, Stamp, Subject
 
 
 class Clock(Protocol):
@@ -89,64 +89,36 @@ class Interpreter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EnrolledReferences:
-    """One subject and their references: (R, D) float32, each row of unit length, in the gallery's own basis."""
+    """One subject and their references: (R, D) float32, each row of unit length."""
 
     subject: Subject
     references: NDArray[np.float32]
 
 
 class GalleryStore(Protocol):
-    """The enrolled subjects on disk, sealed. At most 500; no reference without a consent record.
+    """The enrolled subjects on disk. At most 500; no reference without a consent record."""
 
-    It stores what the registrar tells it; whether a consent holds is the ledger's to say. References come in as the
-    embedder made them and are kept, here and in memory, turned into a secret basis of this device.
-    """
-
-    @property
-    def basis(self) -> NDArray[np.float32]:
-        """The secret orthogonal matrix, (D, D) float32: `basis @ embedding` may be compared with what `load` gives."""
+    def load(self, now_utc_ns: int) -> Sequence[EnrolledReferences]:
+        """Everyone whose consent holds at `now_utc_ns`. Raises StorageError."""
         ...
 
-    def load(self) -> Sequence[EnrolledReferences]:
-        """Everyone stored, by label. Raises StorageError."""
+    def enrol(self, label: str, consent: Consent, references: NDArray[np.float32]) -> Subject:
+        """Stores a new subject with (R, D) references under `consent` (its consent_id is assigned here).
+
+        All or nothing, durable on return. Raises InputError (label taken, 500 reached), StorageError.
+        """
         ...
 
     def subjects(self) -> Sequence[Subject]:
-        """Everyone stored, by label, without opening a template. Raises StorageError."""
+        """Everyone stored, by label."""
         ...
 
-    def enrol(self, subject: Subject, references: NDArray[np.float32]) -> None:
-        """Stores a new subject with (R, D) references under a key of their own. All or nothing, durable on return.
-
-        Raises InputError (label taken, 500 reached, consent or references that are none), StorageError.
-        """
+    def withdraw(self, label_or_ref: str) -> Subject:
+        """Erases a subject and their references; returns who it was. Raises InputError where there is none."""
         ...
 
-    def change(self, subject: Subject, references: NDArray[np.float32] | None = None) -> None:
-        """Gives the subject of this `subject_id` another label, consent or, where given, other references.
-
-        All or nothing, durable on return. Raises InputError (label taken, no such subject), StorageError.
-        """
-        ...
-
-    def erase(self, subject_ids: Sequence[str]) -> None:
-        """Destroys these subjects' keys, then erases their references and records; unknown ids are ignored.
-
-        Killed in between, the next start finishes it. Raises StorageError.
-        """
-        ...
-
-    def rotate(self) -> None:
-        """Renews every key and the basis, re-sealing all references: the old state or the new, never both."""
-        ...
-
-    def mark(self, head: LedgerHead) -> None:
-        """Notes how far the ledger had come, so that a shortened or exchanged ledger is found out."""
-        ...
-
-    @property
-    def marked(self) -> LedgerHead | None:
-        """The ledger head noted last; None in a new gallery."""
+    def erase_expired(self, now_utc_ns: int) -> Sequence[Subject]:
+        """Erases everyone whose consent has ended; returns them."""
         ...
 
     def close(self) -> None:
@@ -167,10 +139,6 @@ class Outbox(Protocol):
 
     def acknowledge(self, ids: Iterable[str]) -> None:
         """Removes delivered events, durably; unknown ids are ignored (a repeat)."""
-        ...
-
-    def forget_label(self, ref: str) -> int:
-        """Removes the label from all waiting events about `ref`, durably; returns how many. Raises StorageError."""
         ...
 
     def depth(self) -> int:

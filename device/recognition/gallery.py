@@ -60,7 +60,7 @@ class Gallery:
         """
         if not self.subjects:
             return np.empty(0, np.float32)
-        probe = embedding if self._basis is None else self._basis @ embedding
+        probe: NDArray[np.float32] = embedding if self._basis is None else self._basis @ embedding
         return self.holding(self._templates @ probe, now)
 
     def holding(self, scores: NDArray[np.float32], now: Stamp) -> NDArray[np.float32]:
