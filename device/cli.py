@@ -39,6 +39,7 @@ VERBS = {
     ),
     "subjects": Verb("device.commands.subjects", "list who is enrolled, and until when their consent holds"),
     "withdraw": Verb("device.commands.withdraw", "erase a subject who withdraws their consent"),
+    "ledger": Verb("device.commands.ledger", "verify the consent ledger, or show what it says of a subject"),
     "status": Verb("device.commands.status", "say what the vision service is doing"),
     "pause": Verb("device.commands.pause", "stop looking until `porter resume`"),
     "resume": Verb("device.commands.resume", "look again after `porter pause`"),
@@ -92,7 +93,9 @@ def main(argv: list[str] | None = None) -> int:
     module.add_arguments(verb_parser)
     # The one place that looks at the environment: what systemd tells a service it starts.
     verb_parser.set_defaults(
-        notify_socket=os.environ.get("NOTIFY_SOCKET"), journal="JOURNAL_STREAM" in os.environ
+        notify_socket=os.environ.get("NOTIFY_SOCKET"),
+        credentials_dir=os.environ.get("CREDENTIALS_DIRECTORY"),
+        journal="JOURNAL_STREAM" in os.environ,
     )
     return run_guarded(module.run, verb_parser.parse_args(chosen.rest))
 

@@ -15,6 +15,7 @@ from device.errors import ConfigError, StorageError
 
 SHARED = "shared"
 OUTBOX = "outbox.sqlite"
+LEDGER = "consent-ledger.jsonl"
 BOARD = "state.json"
 
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from device.ledger import LedgerEntry
     from device.payloads import Event, ServiceState
-    from device.records import Consent, Frame, Stamp, Subject
+    from device.records import Consent, Frame, LedgerHead, Stamp, Subject
 
 
 class Clock(Protocol):
@@ -89,7 +90,7 @@ class Interpreter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EnrolledReferences:
-    """One subject and their references: (R, D) float32, each row of unit length."""
+    """One subject and their references: (R, D) float32, each row of unit length, in the gallery's own basis."""
 
     subject: Subject
     references: NDArray[np.float32]
@@ -97,6 +98,11 @@ class EnrolledReferences:
 
 class GalleryStore(Protocol):
     """The enrolled subjects on disk. At most 500; no reference without a consent record."""
+
+    @property
+    def basis(self) -> NDArray[np.float32]:
+        """The secret orthogonal matrix, (D, D) float32: `basis @ embedding` may be compared with what `load` gives."""
+        ...
 
     def load(self, now_utc_ns: int) -> Sequence[EnrolledReferences]:
         """Everyone whose consent holds at `now_utc_ns`. Raises StorageError."""
@@ -121,8 +127,34 @@ class GalleryStore(Protocol):
         """Erases everyone whose consent has ended; returns them."""
         ...
 
+    @property
+    def marked(self) -> LedgerHead | None:
+        """How far the ledger had come, as noted last: a shortened or exchanged one is found out by it."""
+        ...
+
+    def mark(self, head: LedgerHead) -> None:
+        """Notes how far the ledger has come. Raises StorageError."""
+        ...
+
     def close(self) -> None:
         """Closes the database."""
+        ...
+
+
+class Ledger(Protocol):
+    """The consent ledger: entries are added at its end, durably, and never changed."""
+
+    @property
+    def entries(self) -> Sequence[LedgerEntry]:
+        """All of them, oldest first; their chain was checked."""
+        ...
+
+    def append(self, entry: LedgerEntry) -> LedgerEntry:
+        """Adds an entry, durable on return; number and hashes are set here. Raises StorageError."""
+        ...
+
+    def close(self) -> None:
+        """Closes the file."""
         ...
 
 

@@ -103,7 +103,7 @@ class Recogniser:
     def refresh_gallery(self) -> None:
         """Takes a new snapshot of the store: after an enrolment, a withdrawal, an expiry."""
         now = self._clock.now()
-        snapshot = Gallery(self.gallery.load(now.utc_ns))
+        snapshot = Gallery(self.gallery.load(now.utc_ns), basis=self.gallery.basis)
         self.commit(self.pipeline.sightings.adopt(snapshot, now))
         self._shown_ns = 0
 

@@ -122,6 +122,14 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerHead:
+    """The newest entry of the consent ledger: its number, from 1, and its SHA-256 in hexadecimal."""
+
+    seq: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """A decision: this subject's visit starts or ends. Scores are those fused when it was decided."""
 

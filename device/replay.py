@@ -23,6 +23,7 @@ from device.config import load
 from device.errors import InputError, StorageError
 from device.options import Config
 from device.recognition.gallery import Gallery
+from device.sealing import read_device_key
 
 if TYPE_CHECKING:
     import argparse
@@ -127,6 +128,7 @@ def read_gallery(path: Path, replay: Replay) -> Gallery:
         embedder=embedder.manifest.name,
         embedder_sha256=embedder.variant.sha256,
         dimension=replay.pipeline.embedder.dimension,
+        device_key=read_device_key(None, path.parent, make=False),
     )
     try:
         if store.set_aside is not None:
@@ -134,7 +136,7 @@ def read_gallery(path: Path, replay: Replay) -> Gallery:
                 f"{path}: damaged; it was set aside as {store.set_aside.name}",
                 hint="enrol again in the simulation, or put back a copy of the file",
             )
-        return Gallery(store.load(replay.clock.now().utc_ns))
+        return Gallery(store.load(replay.clock.now().utc_ns), basis=store.basis)
     finally:
         store.close()
 

@@ -19,6 +19,7 @@ import msgspec
 from device.adapters.clock import SystemClock
 from device.adapters.control_socket import ControlServer
 from device.adapters.gallery_sqlite import SqliteGallery
+from device.adapters.ledger_file import FileLedger
 from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
@@ -28,10 +29,12 @@ from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
 from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
-from device.folders import BOARD, OUTBOX, existing_folder, shared_folder
+from device.folders import BOARD, LEDGER, OUTBOX, existing_folder, shared_folder
 from device.logs import setup_logging
 from device.options import LogOptions, MqttOptions
 from device.recogniser import Recogniser
+from device.registrar import Registrar
+from device.sealing import read_device_key
 from device.supervisor import LatestSlot, Supervisor, Worker
 from device.troubles import Troubles
 
@@ -61,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
     """Builds the service, runs it until a signal, returns 0."""
     config = load(args.config)
     setup_logging(config.log.level, journal=args.journal)
-    VisionService(args.config, config, SystemClock(), SystemdNotifier(args.notify_socket)).run()
+    credentials_dir = Path(args.credentials_dir) if args.credentials_dir else None
+    VisionService(
+        args.config, config, SystemClock(), SystemdNotifier(args.notify_socket), credentials_dir
+    ).run()
     return 0
 
 
@@ -77,8 +83,16 @@ class Built:
 class VisionService:
     """config -> parts -> threads. The main thread runs `run`; capture, recognise and control are workers."""
 
-    def __init__(self, config_path: Path, config: Config, clock: Clock, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        config_path: Path,
+        config: Config,
+        clock: Clock,
+        notifier: Notifier,
+        credentials_dir: Path | None = None,
+    ) -> None:
         self._config_path = config_path
+        self._credentials_dir = credentials_dir
         self._config = config
         self._clock = clock
         self._troubles = Troubles(clock)
@@ -129,13 +143,28 @@ class VisionService:
 
     def _make_recogniser(self, config: Config, built: Built, state_dir: Path, run_dir: Path) -> Recogniser:
         embedder = built.models.embedder
+        key = read_device_key(self._credentials_dir, state_dir)
         gallery = SqliteGallery(
             state_dir / "gallery.sqlite",
             simulated=config.camera.source == "files",
             embedder=embedder.manifest.name,
             embedder_sha256=embedder.variant.sha256,
             dimension=built.pipeline.embedder.dimension,
+            device_key=key,
         )
+        if key.beside and config.camera.source != "files":  # a simulation holds nobody's face
+            self._troubles.raise_(
+                "key_unsealed",
+                "the gallery's key is a file beside it: who copies the folder can open it",
+                f"make it a credential: see docs/privacy.md ({key.origin})",
+            )
+        registrar = Registrar(gallery, FileLedger(state_dir / LEDGER), self._clock, camera=config.camera.name)
+        if registrar.returned:
+            self._troubles.raise_(
+                "gallery_restored",
+                f"the gallery held {registrar.returned} whose consent had ended: an old copy? They were erased again",
+                "do not put back old copies of the gallery",
+            )
         outbox = SqliteOutbox(shared_folder(state_dir) / OUTBOX)
         for name, aside in (("gallery", gallery.set_aside), ("outbox", outbox.set_aside)):
             if aside is not None:
@@ -149,7 +178,7 @@ class VisionService:
             slot=self._slot,
             pipeline=built.pipeline,
             maker=built.maker,
-            gallery=gallery,
+            gallery=registrar,
             outbox=outbox,
             board=FileStateBoard(shared_folder(run_dir) / BOARD),
             clock=self._clock,

@@ -11,11 +11,13 @@ from device.geometry import Box
 from device.ports import EnrolledReferences
 from device.recognition.gallery import Gallery
 from device.records import Consent, Detection, Probe, Stamp, Subject
+from device.sealing import DeviceKey
 from device.vision.align import CROP_PX, TEMPLATE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+KEY = DeviceKey(b"k" * 32, "a test")
 NS = 1_000_000_000
 UTC_S = 1_795_407_600  # 2026-11-23T04:20:00Z
 YEAR_S = 365 * 86_400

@@ -6,7 +6,11 @@ CREATE TABLE gallery (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     kind TEXT NOT NULL CHECK (kind IN ('live', 'simulated')),
     embedder TEXT NOT NULL,
-    dimension INTEGER NOT NULL CHECK (dimension > 0)
+    dimension INTEGER NOT NULL CHECK (dimension > 0),
+    root_key BLOB NOT NULL, -- sealed under the device key
+    basis BLOB NOT NULL, -- sealed under the root key
+    ledger_seq INTEGER NOT NULL DEFAULT 0, -- how far the consent ledger had come
+    ledger_sha256 TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
 CREATE TABLE consent (
@@ -27,9 +31,14 @@ CREATE TABLE reference (
     consent INTEGER NOT NULL REFERENCES consent (number) ON DELETE CASCADE,
     position INTEGER NOT NULL CHECK (position BETWEEN 0 AND 7),
     embedder_sha256 TEXT NOT NULL,
-    embedding BLOB NOT NULL CHECK (length(embedding) % 4 = 0 AND length(embedding) > 0),
+    sealed BLOB NOT NULL CHECK (length(sealed) > 40), -- an embedding in the secret basis, under the subject's key
     PRIMARY KEY (consent, position)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE subject_key (
+    consent INTEGER PRIMARY KEY REFERENCES consent (number) ON DELETE CASCADE,
+    sealed BLOB NOT NULL -- under the root key
+) STRICT;
 
 CREATE TRIGGER no_consent_no_template BEFORE INSERT ON reference
     WHEN NOT EXISTS (SELECT 1 FROM consent WHERE number = NEW.consent)
@@ -39,7 +48,7 @@ CREATE TRIGGER a_reference_stays_under_its_consent BEFORE UPDATE OF consent, pos
 CREATE TRIGGER a_consent_keeps_its_number BEFORE UPDATE OF number ON consent
     BEGIN SELECT RAISE(ABORT, 'a consent keeps its number'); END;
 CREATE TRIGGER references_go_with_their_consent AFTER DELETE ON consent
-    BEGIN DELETE FROM reference WHERE consent = OLD.number; END;
+    BEGIN DELETE FROM subject_key WHERE consent = OLD.number; DELETE FROM reference WHERE consent = OLD.number; END;
 CREATE TRIGGER small_by_design BEFORE INSERT ON consent
     WHEN (SELECT count(*) FROM consent) >= 500
     BEGIN SELECT RAISE(ABORT, 'at most 500 subjects'); END;
@@ -51,5 +60,5 @@ CREATE TRIGGER nobody_is_pushed_out BEFORE UPDATE OF subject_id, ref, label ON c
     WHEN EXISTS (SELECT 1 FROM consent WHERE number <> OLD.number
                  AND (subject_id = NEW.subject_id OR ref = NEW.ref OR label = NEW.label))
     BEGIN SELECT RAISE(ABORT, 'already enrolled'); END;
-CREATE TRIGGER a_gallery_keeps_its_kind BEFORE UPDATE ON gallery
+CREATE TRIGGER a_gallery_keeps_its_kind BEFORE UPDATE OF kind, embedder, dimension ON gallery
     BEGIN SELECT RAISE(ABORT, 'a gallery keeps its kind'); END;

@@ -10,6 +10,8 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from device.errors import StorageError
 from device.ports import EnrolledReferences
 from device.recognition.consent import (
@@ -23,12 +25,11 @@ from device.recognition.consent import (
     normal_label,
 )
 from device.recognition.gallery import MAX_SUBJECTS
-from device.records import Consent, Subject
+from device.records import Consent, LedgerHead, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -46,7 +47,15 @@ class MemoryGallery:
         self._random_token = random_token
         self._writes_left = fail_after
         self._consents = 0
+        self._marked: LedgerHead | None = None
         self._enrolled: dict[str, EnrolledReferences] = {}
+        # Every axis becomes the next one: exact in float32, and whoever forgets the basis gets wrong scores.
+        self._basis = np.roll(np.eye(dimension, dtype=np.float32), 1, axis=0)
+
+    @property
+    def basis(self) -> NDArray[np.float32]:
+        """A fixed orthogonal matrix, (D, D) float32."""
+        return self._basis
 
     def load(self, now_utc_ns: int) -> Sequence[EnrolledReferences]:
         """Everyone whose consent holds at `now_utc_ns`."""
@@ -70,7 +79,7 @@ class MemoryGallery:
             consent=replace(consent, consent_id=f"c_{self._consents}"),
             references=len(rows),
         )
-        self._enrolled[label] = EnrolledReferences(subject, rows)
+        self._enrolled[label] = EnrolledReferences(subject, rows @ self._basis.T)
         return subject
 
     def subjects(self) -> Sequence[Subject]:
@@ -94,6 +103,15 @@ class MemoryGallery:
         for one in ended:
             del self._enrolled[one.label]
         return ended
+
+    @property
+    def marked(self) -> LedgerHead | None:
+        """The ledger head noted last."""
+        return self._marked
+
+    def mark(self, head: LedgerHead) -> None:
+        """Notes how far the ledger has come."""
+        self._marked = head
 
     def close(self) -> None:
         """Nothing to give back."""

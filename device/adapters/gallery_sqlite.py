@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gallery on disk: SQLite, one consent record a subject, references only under it.
+"""The gallery on disk: SQLite, one consent record a subject, references only under it, sealed (device/sealing.py).
 
 What may surprise:
 - The schema itself refuses a reference without a consent, a consent without a reference, the 501st subject and more
@@ -7,6 +7,9 @@ What may surprise:
 - One process at a time (`locking_mode=EXCLUSIVE`). That also makes erasing certain: the write-ahead log is emptied
   after every change, so no older copy of a reference stays in it; `secure_delete` overwrites it in the database.
   What the medium itself keeps (flash wear levelling) is out of SQLite's reach.
+- Erasing destroys the subject's key first, in a transaction of its own; killed after it, the next start does the rest.
+- References are turned into a secret basis before they are sealed, and stay in it in memory as well: `basis` turns a
+  probe the same way. Scores do not change by it.
 - A damaged file is looked at read-only, then renamed with its -wal and -shm, never written to.
 - One thread at a time; which one may change.
 """
@@ -18,12 +21,23 @@ import secrets
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from device.errors import GalleryLocked, StorageError
+from device.gallery_file import (
+    ENROL,
+    KEYLESS,
+    REFER,
+    REFERENCES,
+    SUBJECTS,
+    check_maker,
+    check_marks,
+    consistent,
+    create,
+    subject_of,
+)
 from device.ports import EnrolledReferences
 from device.private_database import DAMAGED, make_private, move_aside, storage_error
 from device.recognition.consent import (
@@ -38,7 +52,8 @@ from device.recognition.consent import (
     sound,
 )
 from device.recognition.gallery import MAX_SUBJECTS
-from device.records import Consent, Subject
+from device.records import Consent, LedgerHead, Subject
+from device.sealing import new_key, opened, random_basis, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,22 +61,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from device.sealing import DeviceKey
+
 log = logging.getLogger("porter.gallery")
-
-APPLICATION_ID = 0x506F7274  # "Port"; another program's database is not touched
-VERSION = 1
-
-SCHEMA = resources.files("device.adapters") / "gallery.sql"
-SUBJECTS = """
-SELECT subject_id, ref, label, number, purpose, policy_sha256, given_at_ns, expires_at_ns, recorded_by,
-       (SELECT count(*) FROM reference WHERE consent = number) FROM consent ORDER BY label"""
-REFERENCES = """
-SELECT subject_id, embedding FROM reference JOIN consent ON number = consent ORDER BY number, position"""
-ENROL = """
-INSERT INTO consent (subject_id, ref, label, purpose, policy_sha256, given_at_ns, expires_at_ns, recorded_by)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-
-REFER = "INSERT INTO reference (consent, position, embedder_sha256, embedding) VALUES (?, ?, ?, ?)"
 
 
 class SqliteGallery:
@@ -71,9 +73,10 @@ class SqliteGallery:
     embedder: the embedder's manifest name. Variants of one model are near-identical (cosine 0.99) and may share
     references; another model may not. embedder_sha256: the file that makes new references, kept beside them.
     dimension: length of an embedding.
+    device_key: what opens the root key; another one is refused and the file left as it is.
     set_aside: where a damaged file was moved to, or None.
 
-    Raises GalleryLocked (wrong kind of source, another embedder), StorageError (newer version, no access, in use).
+    Raises GalleryLocked (wrong kind of source, embedder or key), StorageError (another version, no access, in use).
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class SqliteGallery:
         embedder: str,
         embedder_sha256: str,
         dimension: int,
+        device_key: DeviceKey,
         random_token: Callable[[], str] = secrets.token_hex,
         busy_s: float = 2.0,
     ) -> None:
@@ -93,6 +97,7 @@ class SqliteGallery:
         self._embedder = embedder
         self._embedder_sha256 = embedder_sha256
         self._dimension = dimension
+        self._device_key = device_key
         self._random_token = random_token
         with self._guard("opened"):
             make_private(path)
@@ -101,16 +106,21 @@ class SqliteGallery:
                 log.error("gallery_corrupt set_aside=%s", self.set_aside)
                 make_private(path)
             self._db = self._open(busy_s)
+            self._root_key, self._basis = self._unlock(self._db)
+        self._finish_erasing()
+
+    @property
+    def basis(self) -> NDArray[np.float32]:
+        """The secret orthogonal matrix, (D, D) float32: what `load` gives is `basis @ reference`."""
+        return self._basis
 
     def load(self, now_utc_ns: int) -> Sequence[EnrolledReferences]:
         """Everyone whose consent holds at `now_utc_ns`, by label. Raises StorageError."""
         with self._guard("read"):
-            rows: dict[str, list[bytes]] = {}
-            for subject_id, embedding in self._db.execute(REFERENCES):
-                rows.setdefault(subject_id, []).append(embedding)
+            rows = self._opened(self._db, self._root_key)
             subjects = self.subjects()
         return [
-            EnrolledReferences(one, self._decoded(rows[one.subject_id]))
+            EnrolledReferences(one, rows[one.subject_id])
             for one in subjects
             if one.consent.expires_at_ns > now_utc_ns
         ]
@@ -131,8 +141,7 @@ class SqliteGallery:
             given = (consent.purpose, consent.policy_sha256, consent.given_at_ns, consent.expires_at_ns)
             record = (subject_id, ref, label, *given, consent.recorded_by)
             number = db.execute(ENROL, record).lastrowid
-            made_by = self._embedder_sha256
-            db.executemany(REFER, [(number, place, made_by, row.tobytes()) for place, row in enumerate(rows)])
+            self._keep(db, number, subject_id, np.ascontiguousarray(rows @ self._basis.T, dtype="<f4"))
         return Subject(subject_id, ref, label, replace(consent, consent_id=f"c_{number}"), len(rows))
 
     def subjects(self) -> Sequence[Subject]:
@@ -152,6 +161,18 @@ class SqliteGallery:
         """Erases everyone whose consent has ended; returns them. Raises StorageError."""
         return self._erase([one for one in self.subjects() if one.consent.expires_at_ns <= now_utc_ns])
 
+    @property
+    def marked(self) -> LedgerHead | None:
+        """The ledger head noted last. Raises StorageError."""
+        with self._guard("read"):
+            seq, digest = self._db.execute("SELECT ledger_seq, ledger_sha256 FROM gallery").fetchone()
+        return LedgerHead(seq, digest) if seq else None
+
+    def mark(self, head: LedgerHead) -> None:
+        """Notes how far the ledger has come. Raises StorageError."""
+        with self._change("changed") as db:
+            db.execute("UPDATE gallery SET ledger_seq = ?, ledger_sha256 = ?", (head.seq, head.sha256))
+
     def close(self) -> None:
         """Closes the database; harmless when already closed."""
         self._db.close()
@@ -159,8 +180,14 @@ class SqliteGallery:
     def _erase(self, gone: Sequence[Subject]) -> Sequence[Subject]:
         if not gone:
             return gone
+        named = [(one.subject_id,) for one in gone]
         with self._change("changed") as db:
-            db.executemany("DELETE FROM consent WHERE subject_id = ?", [(one.subject_id,) for one in gone])
+            db.executemany(
+                "DELETE FROM subject_key WHERE consent = (SELECT number FROM consent WHERE subject_id = ?)",
+                named,
+            )
+        with self._change("changed") as db:
+            db.executemany("DELETE FROM consent WHERE subject_id = ?", named)
         if not self._empty_log():
             raise StorageError(
                 f"{self._path}: erased, but older copies may remain in the file until it can be written again",
@@ -168,15 +195,54 @@ class SqliteGallery:
             )
         return gone
 
-    def _decoded(self, blobs: list[bytes]) -> NDArray[np.float32]:
-        if any(len(blob) != 4 * self._dimension for blob in blobs):
-            raise StorageError(
-                f"{self._path}: a reference has the wrong length", hint="restart porter-vision"
+    def _finish_erasing(self) -> None:
+        """Erases who has no key any more: the service was killed between destroying it and the rest."""
+        with self._guard("read"):
+            keyless = {subject_id for (subject_id,) in self._db.execute(KEYLESS)}
+        self._erase([one for one in self.subjects() if one.subject_id in keyless])
+
+    def _keep(
+        self, db: sqlite3.Connection, number: int | None, subject_id: str, rows: NDArray[np.float32]
+    ) -> None:
+        """Stores references, already in the basis, under a new key."""
+        key = new_key()
+        db.execute("INSERT INTO subject_key VALUES (?, ?)", (number, seal(self._root_key, subject_id, key)))
+        boxes = [seal(key, f"{subject_id} {place}", row.tobytes()) for place, row in enumerate(rows)]
+        made_by = self._embedder_sha256
+        db.executemany(REFER, [(number, place, made_by, box) for place, box in enumerate(boxes)])
+
+    def _opened(self, db: sqlite3.Connection, root_key: bytes) -> dict[str, NDArray[np.float32]]:
+        """Every subject's references, (R, D) float32 in the basis. Raises StorageError where one is damaged."""
+        found: dict[str, list[bytes]] = {}
+        for subject_id, position, sealed_key, box in db.execute(REFERENCES):
+            key = opened(root_key, subject_id, sealed_key)
+            row = None if key is None else opened(key, f"{subject_id} {position}", box)
+            if (
+                row is None
+                or len(row) != 4 * self._dimension
+                or not sound(np.frombuffer(row, "<f4")[np.newaxis])
+            ):
+                raise StorageError(f"{self._path}: a reference is damaged", hint="restart porter-vision")
+            found.setdefault(subject_id, []).append(row)
+        return {
+            subject_id: np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), self._dimension)
+            for subject_id, rows in found.items()
+        }
+
+    def _unlock(self, db: sqlite3.Connection) -> tuple[bytes, NDArray[np.float32]]:
+        """The root key and the basis. Raises GalleryLocked where the device key does not open them."""
+        sealed_root, sealed_basis = db.execute("SELECT root_key, basis FROM gallery").fetchone()
+        root_key = opened(self._device_key.secret, "root", sealed_root)
+        if root_key is None:
+            raise GalleryLocked(
+                f"{self._path}: the key from {self._device_key.origin} does not open it; it was left as it is",
+                hint="restore the key that it was made with; without it, move the file away and enrol again: "
+                f"mv {self._path} {self._path}.locked",
             )
-        rows = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), self._dimension)
-        if not sound(rows):
-            raise StorageError(f"{self._path}: a reference is damaged", hint="restart porter-vision")
-        return rows
+        content = opened(root_key, "basis", sealed_basis) or b""
+        if len(content) != 4 * self._dimension**2:
+            raise StorageError(f"{self._path}: its basis is damaged", hint="move it away and enrol again")
+        return root_key, np.frombuffer(content, dtype="<f4").reshape(self._dimension, self._dimension)
 
     @contextmanager
     def _guard(self, verb: str) -> Iterator[None]:
@@ -216,11 +282,12 @@ class SqliteGallery:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if not tables and not version:
                     return True  # new, or killed before its first transaction
-                self._check_maker(application, version)
+                check_maker(self._path, application, version)
                 if not consistent(db):
                     return False
-                marks = db.execute("SELECT kind, embedder, dimension FROM gallery").fetchone()
-                blobs = [blob for (blob,) in db.execute("SELECT embedding FROM reference")]
+                found = db.execute("SELECT kind, embedder, dimension FROM gallery").fetchone()
+                check_marks(self._path, found, (self._kind, self._embedder, self._dimension))
+                return self._opens(db)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a table or column is gone
                     return False
@@ -229,41 +296,14 @@ class SqliteGallery:
                 if error.sqlite_errorcode & 0xFF in DAMAGED:
                     return False
                 raise
-        self._check_marks(*marks)
+
+    def _opens(self, db: sqlite3.Connection) -> bool:
+        """Whether everything sealed opens with the device key. Raises GalleryLocked for another key."""
         try:
-            return not blobs or self._decoded(blobs).size > 0
+            self._opened(db, self._unlock(db)[0])
         except StorageError:
             return False
-
-    def _check_maker(self, application: int, version: int) -> None:
-        if application != APPLICATION_ID:
-            raise StorageError(
-                f"{self._path}: is another program's database", hint="move it away, or set device.state_dir"
-            )
-        if version > VERSION:
-            raise StorageError(
-                f"{self._path}: made by a newer Porter (format {version}, this one knows {VERSION}); left as it is",
-                hint="install the newer Porter again",
-            )
-
-    def _check_marks(self, kind: str, embedder: str, dimension: int) -> None:
-        away = f"or move the file away and enrol again: mv {self._path} {self._path}.{kind}"
-        if kind == "simulated" and self._kind == "live":
-            raise GalleryLocked(
-                f"{self._path}: was enrolled from files (a simulation); a service with a real camera does not open it",
-                hint=f"keep simulations in a folder of their own (device.state_dir), {away}",
-            )
-        if kind == "live" and self._kind == "simulated":
-            raise GalleryLocked(
-                f"{self._path}: holds real people, whom frames from files must not be compared with",
-                hint="give the simulation a folder of its own (device.state_dir)",
-            )
-        if (embedder, dimension) != (self._embedder, self._dimension):
-            raise GalleryLocked(
-                f"{self._path}: references by {embedder} ({dimension} values) cannot be compared with probes by "
-                f"{self._embedder} ({self._dimension} values)",
-                hint=f"set models.embedder back to {embedder}, {away}",
-            )
+        return True
 
     def _open(self, busy_s: float) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=busy_s, isolation_level=None, check_same_thread=False)
@@ -280,47 +320,13 @@ class SqliteGallery:
                 db.execute(f"PRAGMA {pragma}").fetchall()
             db.execute("BEGIN IMMEDIATE")  # takes the lock for good
             if not db.execute("PRAGMA user_version").fetchone()[0]:
-                create(db, self._kind, self._embedder, self._dimension)
+                root_key = new_key()
+                sealed_root = seal(self._device_key.secret, "root", root_key)
+                basis = seal(root_key, "basis", random_basis(self._dimension).tobytes())
+                create(db, (self._kind, self._embedder, self._dimension, sealed_root, basis))
             db.execute("COMMIT")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error:
             db.close()
             raise
         return db
-
-
-def create(db: sqlite3.Connection, kind: str, embedder: str, dimension: int) -> None:
-    """Makes the tables and the gallery's marks inside the running transaction: killed half-way, there is nothing."""
-    statement = ""
-    for line in SCHEMA.read_text("utf-8").splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            db.execute(statement)
-            statement = ""
-    db.execute("INSERT INTO gallery VALUES (1, ?, ?, ?)", (kind, embedder, dimension))
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    db.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def consistent(db: sqlite3.Connection) -> bool:
-    """Whether SQLite finds pages, indexes, checks and foreign keys in order."""
-    found = db.execute("PRAGMA integrity_check(1)").fetchall()
-    return found == [("ok",)] and not db.execute("PRAGMA foreign_key_check").fetchall()
-
-
-def subject_of(row: tuple[str, str, str, int, str, str, int, int, str, int]) -> Subject:
-    """A row of `SUBJECTS` as a record."""
-    (
-        subject_id,
-        ref,
-        label,
-        number,
-        purpose,
-        policy_sha256,
-        given_at_ns,
-        expires_at_ns,
-        recorded_by,
-        references,
-    ) = row
-    consent = Consent(f"c_{number}", purpose, policy_sha256, given_at_ns, expires_at_ns, recorded_by)
-    return Subject(subject_id, ref, label, consent, references)

@@ -17,6 +17,7 @@ from device.adapters.gallery_sqlite import SqliteGallery
 from device.errors import InputError
 from device.ports import GalleryStore
 from device.records import Consent
+from tests.people import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ GIVEN_NS = 1_795_392_000_000_000_000
 CONSENT = Consent("", "recognition at this door", "ab" * 32, GIVEN_NS, GIVEN_NS + YEAR_NS, "alice")
 ROWS = np.eye(D, dtype=np.float32)
 REFERENCE = (
-    "INSERT {how} INTO reference (consent, position, embedder_sha256, embedding) "
+    "INSERT {how} INTO reference (consent, position, embedder_sha256, sealed) "
     "VALUES (?, ?, 'x', zeroblob(512))"
 )
 INSERT = (
@@ -39,7 +40,9 @@ INSERT = (
 
 
 def opened(path: Path) -> SqliteGallery:
-    return SqliteGallery(path, simulated=False, embedder="sface", embedder_sha256="cd" * 32, dimension=D)
+    return SqliteGallery(
+        path, simulated=False, embedder="sface", embedder_sha256="cd" * 32, dimension=D, device_key=KEY
+    )
 
 
 @pytest.fixture
@@ -144,7 +147,7 @@ def test_the_only_way_in_asks_for_a_consent(store: type) -> None:
     assert takes_arrays == ["enrol"]
     consent = inspect.signature(public["enrol"]).parameters["consent"]
     assert (consent.annotation, consent.default) == ("Consent", inspect.Parameter.empty)
-    assert set(public) == {"load", "enrol", "subjects", "withdraw", "erase_expired", "close"}
+    assert set(public) == {"load", "enrol", "subjects", "withdraw", "erase_expired", "mark", "close"}
 
 
 @pytest.fixture(params=["memory", "sqlite"])

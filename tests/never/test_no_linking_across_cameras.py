@@ -18,14 +18,32 @@ from device.payloads import ModelHashes
 from device.ports import GalleryStore
 from device.recognition.events import EventMaker
 from device.records import Consent, Sighting, Subject
-from tests.people import NS, YEAR_S, at
+from tests.people import KEY, NS, YEAR_S, at
 
 ROWS = np.eye(128, dtype=np.float32)[:3]
 MODELS = ModelHashes("sha256:1f", "sha256:a2")
 # What the contract fixes, when it was, and numbers that anybody's visit may have.
-SHARED = {"v", "event_type", "phase", "seq", "clock", "delivery", "threshold", "fmr_at_threshold", "liveness",
-          "model", "camera", "ts", "mono_ms", "valid_until", "score", "margin", "frames", "quality",
-          "consent"}  # fmt: skip
+SHARED = {
+    "v",
+    "event_type",
+    "phase",
+    "seq",
+    "clock",
+    "delivery",
+    "threshold",
+    "fmr_at_threshold",
+    "liveness",
+    "model",
+    "camera",
+    "ts",
+    "mono_ms",
+    "valid_until",
+    "score",
+    "margin",
+    "frames",
+    "quality",
+    "consent",
+}  # fmt: skip
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -37,7 +55,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Gal
             return MemoryGallery(128)
         path = tmp_path / f"{name}.sqlite"
         return SqliteGallery(
-            path, simulated=False, embedder="sface", embedder_sha256="cd" * 32, dimension=128
+            path, simulated=False, embedder="sface", embedder_sha256="cd" * 32, dimension=128, device_key=KEY
         )
 
     return made

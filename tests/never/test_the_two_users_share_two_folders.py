@@ -29,6 +29,7 @@ from device.folders import BOARD, OUTBOX, SHARED
 from device.payloads import ServiceState, VisionInfo
 from device.records import Consent
 from tests.events import make_event
+from tests.people import KEY
 from tests.required import need
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def enrol(device: Device) -> None:
         embedder="sface",
         embedder_sha256="ab" * 32,
         dimension=4,
+        device_key=KEY,
     )
     now_ns = ManualClock().now().utc_ns
     consent = Consent("", "recognition at this door", "cd" * 32, now_ns, now_ns + DAY_NS, "anna")

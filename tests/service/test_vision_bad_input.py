@@ -18,6 +18,7 @@ from device.adapters.gallery_sqlite import SqliteGallery
 from device.adapters.models_folder import default_folder, load_manifest
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.folders import SHARED
+from device.sealing import read_device_key
 from tests.events import make_event
 
 if TYPE_CHECKING:
@@ -158,7 +159,12 @@ def made(door: ServiceDoor, name: str) -> Path:
     """The database as an earlier run left it, closed."""
     if name == "gallery":
         SqliteGallery(
-            door.gallery, simulated=True, embedder="sface", embedder_sha256="0" * 64, dimension=128
+            door.gallery,
+            simulated=True,
+            embedder="sface",
+            embedder_sha256="0" * 64,
+            dimension=128,
+            device_key=read_device_key(None, door.gallery.parent),
         ).close()
         return door.gallery
     door.outbox.parent.mkdir(mode=0o770)
@@ -170,7 +176,12 @@ def made(door: ServiceDoor, name: str) -> Path:
 
 def test_a_gallery_of_real_people_is_not_opened_for_pictures_from_files(door: ServiceDoor) -> None:
     SqliteGallery(
-        door.gallery, simulated=False, embedder="sface", embedder_sha256="0" * 64, dimension=128
+        door.gallery,
+        simulated=False,
+        embedder="sface",
+        embedder_sha256="0" * 64,
+        dimension=128,
+        device_key=read_device_key(None, door.gallery.parent),
     ).close()
     before = door.gallery.read_bytes()
     code, said = door.fails()
@@ -183,7 +194,12 @@ def test_a_gallery_of_real_people_is_not_opened_for_pictures_from_files(door: Se
 
 def test_a_gallery_of_another_embedder_is_not_opened(door: ServiceDoor) -> None:
     SqliteGallery(
-        door.gallery, simulated=True, embedder="other", embedder_sha256="0" * 64, dimension=64
+        door.gallery,
+        simulated=True,
+        embedder="other",
+        embedder_sha256="0" * 64,
+        dimension=64,
+        device_key=read_device_key(None, door.gallery.parent),
     ).close()
     code, said = door.fails()
     assert code == 1

@@ -17,11 +17,14 @@ import numpy as np
 import pytest
 
 from device.adapters.gallery_memory import MemoryGallery
-from device.adapters.gallery_sqlite import SCHEMA, SqliteGallery
+from device.adapters.gallery_sqlite import SqliteGallery
 from device.errors import GalleryLocked, StorageError
+from device.gallery_file import SCHEMA
 from device.recognition.consent import MAX_CONSENT_NS, MAX_REFERENCES
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Consent
+from device.sealing import DeviceKey
+from tests.people import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +49,7 @@ def opened(path: Path, **changed: Any) -> SqliteGallery:
         "embedder": "sface",
         "embedder_sha256": "cd" * 32,
         "dimension": DIMENSION,
+        "device_key": KEY,
     }
     return SqliteGallery(path, **(given | {"busy_s": 0.0} | changed))
 
@@ -118,37 +122,46 @@ def test_erasing_leaves_no_byte_in_the_files(path: Path, way: str) -> None:
                 f"other-{number}", Consent("", "x", "ab" * 32, GIVEN_NS, GIVEN_NS + 10**16, "bob"), other
             )
         before = on_disk(path)
-        assert rows[3].tobytes() in before
+        boxes = [box for (box,) in gallery._db.execute("SELECT sealed FROM reference WHERE consent = 1")]
+        boxes += [box for (box,) in gallery._db.execute("SELECT sealed FROM subject_key WHERE consent = 1")]
+        kept = [box for (box,) in gallery._db.execute("SELECT sealed FROM reference WHERE consent <> 1")]
+        assert len(boxes) == 9
+        assert all(box in before for box in boxes)
         assert b"unmistakable-label" in before
         if way == "withdraw":
             gallery.withdraw("unmistakable-label")
         else:
             gallery.erase_expired(CONSENT.expires_at_ns)
         after = on_disk(path)
-        assert not any(row.tobytes()[part : part + 64] in after for row in rows for part in range(0, 512, 64))
+        assert not any(
+            box[part : part + 24] in after for box in boxes for part in range(0, len(box) - 23, 24)
+        )
         assert b"unmistakable-label" not in after
         assert ref.encode() not in after
-        assert all(row.tobytes() in after for other in others for row in other)
+        assert all(box in after for box in kept)
+        assert len(kept) == 50
 
 
 def test_many_comings_and_goings_leave_nothing_of_those_who_went(path: Path) -> None:
     rng = np.random.default_rng(5)
-    present: dict[str, NDArray[np.float32]] = {}
-    gone: list[NDArray[np.float32]] = []
+    present: dict[str, list[bytes]] = {}
+    gone: list[bytes] = []
+    newest = "SELECT reference.sealed FROM reference WHERE consent = (SELECT max(number) FROM consent)"
     with closing(opened(path)) as gallery:
         for step in range(120):
             if present and rng.random() < 0.45:
                 label = list(present)[int(rng.integers(len(present)))]
                 gallery.withdraw(label)
-                gone.append(present.pop(label))
+                gone += present.pop(label)
             else:
-                present[f"subject-{step}"] = rows = references(1000 + step, rows=int(rng.integers(1, 9)))
-                gallery.enrol(f"subject-{step}", CONSENT, rows)
+                gallery.enrol(
+                    f"subject-{step}", CONSENT, references(1000 + step, rows=int(rng.integers(1, 9)))
+                )
+                present[f"subject-{step}"] = [box for (box,) in gallery._db.execute(newest)]
         data = on_disk(path)
-    assert len(gone) > 30
-    assert not any(
-        row.tobytes()[part : part + 64] in data for rows in gone for row in rows for part in (0, 224, 448)
-    )
+    assert len(gone) > 60
+    assert all(box in data for boxes in present.values() for box in boxes)
+    assert not any(box[part : part + 32] in data for box in gone for part in range(0, len(box) - 31, 32))
 
 
 def test_a_gallery_from_files_is_refused_by_a_real_camera(path: Path) -> None:
@@ -188,7 +201,7 @@ def test_a_newer_gallery_is_left_untouched(path: Path) -> None:
     with closing(opened(path)) as gallery:
         gallery.enrol("anna", CONSENT, references(1))
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     before = path.read_bytes()
     with pytest.raises(StorageError, match="newer Porter"):
         opened(path)
@@ -239,8 +252,9 @@ def test_garbage_is_set_aside_with_its_log_and_never_overwrites_an_earlier_one(
 
 def test_a_flipped_reference_is_found_at_opening(path: Path) -> None:
     data = bytearray(filled(path))
-    at = data.index(references(4)[2].tobytes())
-    data[at + 3] ^= 0x40  # an exponent bit: the row is no longer of unit length
+    with closing(sqlite3.connect(path)) as db:
+        (box,) = db.execute("SELECT sealed FROM reference WHERE consent = 4 AND position = 2").fetchone()
+    data[data.index(box) + 50] ^= 0x40
     path.write_bytes(data)
     with closing(opened(path)) as gallery:
         assert gallery.set_aside is not None
@@ -268,7 +282,7 @@ def test_a_full_disk_is_an_error_and_nothing_is_half_there(path: Path) -> None:
         with file_size_limit(4096), pytest.raises(StorageError, match="cannot be changed"):
             gallery.enrol("bert", CONSENT, rows)
         assert gallery.subjects() == [anna]
-        assert not any(row.tobytes()[:64] in on_disk(path) for row in rows)
+        assert b"bert" not in on_disk(path)
         bert = gallery.enrol("bert", CONSENT, rows)
     with closing(opened(path)) as gallery:
         assert gallery.subjects() == [anna, bert]
@@ -312,6 +326,7 @@ from pathlib import Path
 import numpy as np
 from device.adapters.gallery_sqlite import SqliteGallery
 from device.records import Consent
+from device.sealing import DeviceKey
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -325,7 +340,7 @@ def token():
         die()
     return os.urandom(16).hex()
 gallery = SqliteGallery(Path(sys.argv[1]), simulated=False, embedder="sface", embedder_sha256="cd" * 32,
-                        dimension=128, random_token=token)
+                        dimension=128, device_key=DeviceKey(b"k" * 32, "a test"), random_token=token)
 gallery.enrol("anna", consent, rows[:3])
 """
 
@@ -353,11 +368,88 @@ def test_killed_while_enrolling_nothing_is_half_there(path: Path, token: int) ->
 
 def test_killed_before_the_log_was_emptied_the_next_start_finishes_the_erasing(path: Path) -> None:
     killed(path, "gallery._db.execute('DELETE FROM consent'); die()")
-    row = np.eye(128, dtype=np.float32)[0].tobytes()
-    assert row in on_disk(path)
+    assert b"anna" in on_disk(path)
     with closing(opened(path)) as gallery:
         assert not gallery.subjects()
-        assert row not in on_disk(path)
+        assert b"anna" not in on_disk(path)
+
+
+def test_killed_after_the_key_was_destroyed_the_next_start_erases_the_rest(path: Path) -> None:
+    killed(path, "gallery._db.execute('DELETE FROM subject_key'); die()")
+    with closing(opened(path)) as gallery:
+        assert gallery.set_aside is None
+        assert not gallery.subjects()
+        assert not gallery.load(GIVEN_NS)
+        assert gallery._db.execute("SELECT count(*) FROM reference").fetchone() == (0,)
+    assert b"anna" not in on_disk(path)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.float64])
+def test_no_reference_lies_open_in_the_file(path: Path, kind: type) -> None:
+    rows = references(1)
+    with closing(opened(path)) as gallery:
+        gallery.enrol("anna", CONSENT, rows)
+        turned = rows @ gallery.basis.T
+        data = on_disk(path)
+    for row in (*rows, *turned):
+        raw = row.astype(kind).tobytes()
+        assert not any(raw[part : part + 16] in data for part in range(0, len(raw) - 15, 16))
+
+
+def test_scores_are_those_of_the_references_as_embedded(path: Path) -> None:
+    rows, probe = references(1), references(2, rows=1)[0]
+    with closing(opened(path)) as gallery:
+        gallery.enrol("anna", CONSENT, rows)
+    with closing(opened(path)) as gallery:
+        (anna,) = gallery.load(GIVEN_NS)
+        np.testing.assert_allclose(gallery.basis @ gallery.basis.T, np.eye(DIMENSION), atol=1e-6)
+        np.testing.assert_allclose(anna.references @ (gallery.basis @ probe), rows @ probe, atol=1e-6)
+
+
+def test_two_galleries_keep_the_same_person_in_ways_that_cannot_be_joined(tmp_path: Path) -> None:
+    rows, kept = references(1), []
+    for name in ("one", "other"):
+        with closing(opened(tmp_path / name)) as gallery:
+            gallery.enrol("anna", CONSENT, rows)
+            kept.append(gallery.load(GIVEN_NS)[0].references)
+    # 128 values: the cosine of two unrelated directions has a deviation of 0.09.
+    assert np.abs((kept[0] * kept[1]).sum(axis=1)).max() < 0.5
+
+
+def test_another_key_is_refused_and_the_file_left_as_it_is(path: Path) -> None:
+    with closing(opened(path)) as gallery:
+        gallery.enrol("anna", CONSENT, references(1))
+    before = path.read_bytes()
+    with pytest.raises(GalleryLocked, match="the key from another place does not open it"):
+        opened(path, device_key=DeviceKey(b"x" * 32, "another place"))
+    assert path.read_bytes() == before
+    with closing(opened(path)) as gallery:
+        assert len(gallery.load(GIVEN_NS)) == 1
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        "UPDATE reference SET sealed = (SELECT sealed FROM reference WHERE consent = 2) WHERE consent = 3",
+        "UPDATE subject_key SET sealed = (SELECT sealed FROM subject_key WHERE consent = 2) WHERE consent = 3",
+    ],
+)
+def test_boxes_that_change_places_do_not_open(path: Path, exchange: str) -> None:
+    filled(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(exchange)
+        db.commit()
+    with closing(opened(path)) as gallery:
+        assert gallery.set_aside is not None
+
+
+def test_a_gallery_from_before_the_first_release_says_what_to_do(path: Path) -> None:
+    opened(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 1")
+    with pytest.raises(StorageError, match="not sealed") as caught:
+        opened(path)
+    assert "enrol again" in caught.value.hint
 
 
 def test_a_gallery_may_be_handed_to_another_thread(path: Path) -> None:

@@ -18,6 +18,7 @@ from device.options import Config, InferenceOptions
 from device.recognition.enrolment import EnrolmentSession
 from device.records import Consent
 from device.replay import make_replay
+from device.sealing import read_device_key
 from tests.pictures import save_video
 
 if TYPE_CHECKING:
@@ -47,7 +48,12 @@ def gallery_of(path: Path, recording: Path, *, simulated: bool = True, given_day
             break
     given_ns = SystemClock().now().utc_ns - given_days_ago * DAY_NS
     store = SqliteGallery(
-        path, simulated=simulated, embedder="sface", embedder_sha256="0" * 64, dimension=128
+        path,
+        simulated=simulated,
+        embedder="sface",
+        embedder_sha256="0" * 64,
+        dimension=128,
+        device_key=read_device_key(None, path.parent),
     )
     consent = Consent("", "replay", "ab" * 32, given_ns, given_ns + 30 * DAY_NS, "alice")
     store.enrol("anna", consent, session.references())
@@ -121,6 +127,7 @@ def test_a_damaged_gallery_is_told_and_kept(
     anna: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damaged = tmp_path / "gallery.sqlite"
+    read_device_key(None, tmp_path)
     damaged.write_bytes(b"SQLite format 3\x00" + b"?" * 5000)
     assert main(["replay", str(anna), "--gallery", str(damaged)]) == 1
     assert "damaged; it was set aside as gallery.sqlite.corrupt-1" in capsys.readouterr().err

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gallery and consent ledger together: whoever is enrolled or erased goes through here, and leaves a line.
+
+It is a gallery store itself, around another. What ends a consent is written into the ledger first and then carried
+out; an enrolment is stored first and counts once its line is written. So wherever the power goes, the next start finds
+out from the ledger alone who may be in the gallery: nobody else stays in it, be it from an enrolment that was never
+finished, a withdrawal that was, or an old copy of the gallery's file.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from device.errors import GalleryLocked, PorterError, StorageError
+from device.ledger import LedgerEntry, Terms, consenting
+from device.payloads import rfc3339
+from device.recognition.consent import no_such_subject, normal_label
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from device.ledger import Kind
+    from device.ports import Clock, EnrolledReferences, GalleryStore, Ledger
+    from device.records import Consent, LedgerHead, Subject
+
+log = logging.getLogger("porter.registrar")
+
+
+class Registrar:
+    """`ports.GalleryStore` around another, with a ledger.
+
+    returned: how many subjects the gallery held at the start whose consent the ledger says is none; they were erased.
+    Raises GalleryLocked where gallery and ledger do not belong together, StorageError.
+    """
+
+    def __init__(self, store: GalleryStore, ledger: Ledger, clock: Clock, *, camera: str) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._clock = clock
+        self._camera = camera
+        self._check_head()
+        self.returned = self._reconcile()
+
+    @property
+    def basis(self) -> NDArray[np.float32]:
+        """The store's."""
+        return self._store.basis
+
+    @property
+    def marked(self) -> LedgerHead | None:
+        """The store's."""
+        return self._store.marked
+
+    def mark(self, head: LedgerHead) -> None:
+        """Notes it in the store."""
+        self._store.mark(head)
+
+    @property
+    def entries(self) -> Sequence[LedgerEntry]:
+        """The ledger's."""
+        return self._ledger.entries
+
+    def load(self, now_utc_ns: int) -> Sequence[EnrolledReferences]:
+        """Everyone whose consent holds at `now_utc_ns`. Raises StorageError."""
+        return self._store.load(now_utc_ns)
+
+    def subjects(self) -> Sequence[Subject]:
+        """Everyone stored, by label. Raises StorageError."""
+        return self._store.subjects()
+
+    def enrol(self, label: str, consent: Consent, references: NDArray[np.float32]) -> Subject:
+        """Stores a new subject and writes it down; neither without the other. Raises InputError, StorageError."""
+        subject = self._store.enrol(label, consent, references)
+        try:
+            self._write("enrolled", subject, terms=terms_of(subject.consent, self._camera))
+        except StorageError:
+            self._store.withdraw(subject.ref)
+            raise
+        return subject
+
+    def withdraw(self, label_or_ref: str) -> Subject:
+        """Ends a subject's consent and erases them. Raises InputError, StorageError."""
+        names = (label_or_ref.strip(), normal_label(label_or_ref))
+        for subject in self._store.subjects():
+            if names[0] == subject.ref or names[1] == subject.label:
+                self._end("withdrawn", [subject])
+                return subject
+        raise no_such_subject(label_or_ref)
+
+    def erase_expired(self, now_utc_ns: int) -> Sequence[Subject]:
+        """Erases everyone whose consent has ended; returns them. Raises StorageError."""
+        ended = [one for one in self._store.subjects() if one.consent.expires_at_ns <= now_utc_ns]
+        self._end("expired", ended)
+        return ended
+
+    def close(self) -> None:
+        """Closes both."""
+        self._store.close()
+        self._ledger.close()
+
+    def _end(self, kind: Kind, subjects: Sequence[Subject]) -> None:
+        """Ends consents. Where the ledger cannot be written people are erased all the same: they asked for it."""
+        for subject in subjects:
+            failure: PorterError | None = None
+            try:
+                self._write(kind, subject)
+            except StorageError as error:
+                failure = error
+            self._store.withdraw(subject.ref)
+            if failure is not None:
+                raise StorageError(
+                    f"erased, but not written into the ledger: {failure.message}", hint=failure.hint
+                ) from failure
+            self._write("erased", subject, reason=kind)
+
+    def _check_head(self) -> None:
+        mark, entries = self._store.marked, self._ledger.entries
+        if mark is None:
+            return
+        if mark.seq > len(entries) or entries[mark.seq - 1].sha256 != mark.sha256:
+            raise GalleryLocked(
+                f"the consent ledger has {len(entries)} entries, but the gallery has seen entry {mark.seq} "
+                f"({mark.sha256[:16]}), which is not in it: it was shortened or exchanged",
+                hint="put back the ledger as it was, or move gallery and ledger away and let people enrol again",
+            )
+
+    def _reconcile(self) -> int:
+        """Makes the gallery what the ledger says; returns how many had to go whose consent had ended."""
+        standing = consenting(self._ledger.entries)
+        known = {entry.subject for entry in self._ledger.entries}
+        present = {subject.subject_id: subject for subject in self._store.subjects()}
+        returned = 0
+        for subject_id, subject in present.items():
+            if subject_id in standing:
+                continue
+            returned += subject_id in known
+            self._store.withdraw(subject.ref)
+            self._write("erased", subject, reason="no consent stands in the ledger")
+            log.warning("erased_without_consent ref=%s", subject.ref)
+        for subject_id, entry in standing.items():
+            if subject_id not in present:
+                self._append("erased", subject_id, entry.ref, 0, reason="the gallery had nothing of them")
+        return returned
+
+    def _write(self, kind: Kind, subject: Subject, *, terms: Terms | None = None, reason: str = "") -> None:
+        self._append(kind, subject.subject_id, subject.ref, subject.references, terms=terms, reason=reason)
+
+    def _append(
+        self,
+        kind: Kind,
+        subject_id: str,
+        ref: str,
+        references: int,
+        *,
+        terms: Terms | None = None,
+        reason: str = "",
+    ) -> None:
+        now = self._clock.now()
+        entry = LedgerEntry(
+            seq=1,
+            at=rfc3339(now.utc_ns),
+            clock="synced" if now.synced else "unsynced",
+            boot=self._clock.boot_id,
+            kind=kind,
+            subject=subject_id,
+            ref=ref,
+            references=references,
+            reason=reason,
+            terms=terms,
+            prev="0" * 64,
+            sha256="0" * 64,
+        )
+        self._store.mark(self._ledger.append(entry).head)
+
+
+def terms_of(consent: Consent, camera: str) -> Terms:
+    """What the ledger says of a consent."""
+    return Terms(
+        consent=consent.consent_id,
+        policy_sha256=consent.policy_sha256,
+        purpose=consent.purpose,
+        cameras=[camera],
+        given_at_ns=consent.given_at_ns,
+        expires_at_ns=consent.expires_at_ns,
+        recorded_by=consent.recorded_by,
+    )

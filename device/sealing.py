@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How templates are sealed at rest, and the key that opens them.
+
+Device key -> the gallery's root key -> one key a subject -> that subject's references; each sealed with libsodium's
+SecretBox (XSalsa20-Poly1305, random nonces), so whatever was changed or exchanged does not open. What is sealed names
+what it is, so that one subject's box does not pass for another's.
+
+The device key comes from a systemd credential (encrypted by the TPM where there is one). Where there is none it is a
+file beside the gallery: that keeps a copied database closed, and nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from nacl.exceptions import CryptoError
+from nacl.secret import SecretBox
+from nacl.utils import random as random_bytes
+
+from device.errors import GalleryLocked, StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+KEY_BYTES = SecretBox.KEY_SIZE
+CREDENTIAL = "porter.device-key"
+KEY_FILE = "device.key"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DeviceKey:
+    """The device's 32 secret bytes. origin: where they are from, for messages; beside: whether from a mere file."""
+
+    secret: bytes
+    origin: str
+    beside: bool = False
+
+
+def new_key() -> bytes:
+    """32 bytes from the kernel."""
+    return random_bytes(KEY_BYTES)
+
+
+def seal(key: bytes, name: str, content: bytes) -> bytes:
+    """`content` under `key`, marked as `name`."""
+    return bytes(SecretBox(key).encrypt(name.encode() + b"\0" + content))
+
+
+def opened(key: bytes, name: str, sealed: bytes) -> bytes | None:
+    """What was sealed under `key` as `name`; None where it was not, or was changed since."""
+    try:
+        content = SecretBox(key).decrypt(sealed)
+    except (CryptoError, ValueError):
+        return None
+    mark = name.encode() + b"\0"
+    return content[len(mark) :] if content.startswith(mark) else None
+
+
+def random_basis(dimension: int) -> NDArray[np.float32]:
+    """A random orthogonal matrix, (D, D) float32, uniform over all of them (Mezzadri 2007: QR with signs settled)."""
+    seed = int.from_bytes(random_bytes(32), "little")
+    normal = np.random.Generator(np.random.PCG64(seed)).normal(size=(dimension, dimension))
+    q, r = np.linalg.qr(normal)
+    return np.ascontiguousarray(q * np.sign(np.diag(r)), dtype="<f4")
+
+
+def read_device_key(credentials_dir: Path | None, state_dir: Path, *, make: bool = True) -> DeviceKey:
+    """The credential where the service manager gives one, else the file `device.key`.
+
+    make: whether a missing file is made. Raises GalleryLocked for a key that is none, StorageError where the file
+    cannot be read or made.
+    """
+    if credentials_dir is not None and (credentials_dir / CREDENTIAL).exists():
+        path, beside = credentials_dir / CREDENTIAL, False
+    else:
+        path, beside = state_dir / KEY_FILE, True
+    try:
+        if beside and make and not path.exists():
+            _make_key_file(path)
+        secret = path.read_bytes()
+    except OSError as error:
+        raise StorageError(
+            f"{path}: the gallery's key cannot be read or made: {error.strerror}",
+            hint="it must be the service's own file, mode 0600",
+        ) from error
+    if len(secret) != KEY_BYTES:
+        raise GalleryLocked(
+            f"{path}: expected {KEY_BYTES} random bytes, found {len(secret)}",
+            hint="restore the key; without it the gallery stays closed and people must enrol again",
+        )
+    return DeviceKey(secret, str(path), beside)
+
+
+def _make_key_file(path: Path) -> None:
+    """Writes a new key, whole or not at all, and never over another."""
+    part = path.with_name(f"{path.name}.new")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(new_key())
+        file.flush()
+        os.fsync(file.fileno())
+    path.hardlink_to(part)
+    part.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
