@@ -107,7 +107,7 @@ class SqliteGallery:
                 make_private(path)
             self._db = self._open(busy_s)
             self._root_key, self._basis = self._unlock(self._db)
-        self._finish_erasing()
+            self._finish_erasing()
 
     @property
     def basis(self) -> NDArray[np.float32]:
@@ -197,9 +197,8 @@ class SqliteGallery:
 
     def _finish_erasing(self) -> None:
         """Erases who has no key any more: the service was killed between destroying it and the rest."""
-        with self._guard("read"):
-            keyless = {subject_id for (subject_id,) in self._db.execute(KEYLESS)}
-        self._erase([one for one in self.subjects() if one.subject_id in keyless])
+        keyless = self._db.execute(KEYLESS).fetchall()
+        self._erase([one for one in self.subjects() if (one.subject_id,) in keyless])
 
     def _keep(
         self, db: sqlite3.Connection, number: int | None, subject_id: str, rows: NDArray[np.float32]
@@ -236,8 +235,7 @@ class SqliteGallery:
         if root_key is None:
             raise GalleryLocked(
                 f"{self._path}: the key from {self._device_key.origin} does not open it; it was left as it is",
-                hint="restore the key that it was made with; without it, move the file away and enrol again: "
-                f"mv {self._path} {self._path}.locked",
+                hint="restore the key that it was made with; without it, move the file away and enrol again",
             )
         content = opened(root_key, "basis", sealed_basis) or b""
         if len(content) != 4 * self._dimension**2:
