@@ -187,3 +187,8 @@ def rfc3339(utc_ns: int) -> str:
     seconds = min(max(seconds, -62_135_596_800), 253_402_300_799)
     moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z".rjust(24, "0")
+
+
+def utc_ns_of(text: str) -> int:
+    """What `rfc3339` wrote, as nanoseconds since 1970, to the millisecond. Raises ValueError."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000) * 1_000_000

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from device.errors import StorageError
 from device.payloads import ServiceState, VisionInfo
+from device.recognition.consent_time import ConsentTime
 from device.recognition.gallery import Gallery
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Recogniser:
         troubles: Troubles,
         camera: CameraInfo,
         models: list[ModelInfo],
+        consent_time: ConsentTime | None = None,
     ) -> None:
         self._slot = slot
         self.pipeline = pipeline
@@ -58,6 +60,7 @@ class Recogniser:
         self._outbox = outbox
         self._board = board
         self._clock = clock
+        self._time = consent_time or ConsentTime()
         self._troubles = troubles
         self._camera = camera
         self.models = models
@@ -103,7 +106,8 @@ class Recogniser:
     def refresh_gallery(self) -> None:
         """Takes a new snapshot of the store: after an enrolment, a withdrawal, an expiry."""
         now = self._clock.now()
-        snapshot = Gallery(self.gallery.load(now.utc_ns), basis=self.gallery.basis)
+        enrolled = self.gallery.load(self._time.latest_ns(now))
+        snapshot = Gallery(enrolled, basis=self.gallery.basis, time=self._time)
         self.commit(self.pipeline.sightings.adopt(snapshot, now))
         self._shown_ns = 0
 
@@ -154,10 +158,10 @@ class Recogniser:
             self._show(now)
 
     def _erase_expired(self, now: Stamp) -> None:
-        if not now.synced:
-            return  # a clock that is a year ahead must not erase everyone; comparisons do without the expired anyway
+        # A clock that nobody set may be a year ahead: it ends matching, by `latest_ns`, but erases nobody.
+        self._time.seen(now)
         try:
-            gone = self.gallery.erase_expired(now.utc_ns)
+            gone = self.gallery.erase_expired(self._time.certain_ns(now))
         except StorageError as error:
             # The snapshot scores the expired -1 by itself: erasing late never means matching late.
             self._troubles.raise_("gallery_failed", error.message, error.hint)

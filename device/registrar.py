@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from device.errors import GalleryLocked, PorterError, StorageError
 from device.ledger import LedgerEntry, Terms, consenting
-from device.payloads import rfc3339
-from device.recognition.consent import no_such_subject, normal_label
+from device.payloads import rfc3339, utc_ns_of
+from device.recognition.consent import EARLIEST_NS, no_such_subject, normal_label
+from device.recognition.consent_time import ConsentTime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,12 @@ class Registrar:
     def mark(self, head: LedgerHead) -> None:
         """Notes it in the store."""
         self._store.mark(head)
+
+    def consent_time(self) -> ConsentTime:
+        """What is certain of the time at a start: Porter did not exist before 2026, nor before the ledger's entries."""
+        written = [entry.at for entry in self._ledger.entries if entry.clock == "synced"]
+        floor_ns = max([EARLIEST_NS, *map(utc_ns_of, written)])
+        return ConsentTime(floor_ns, self._clock.now().boot_ns)
 
     @property
     def entries(self) -> Sequence[LedgerEntry]:

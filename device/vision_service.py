@@ -185,6 +185,7 @@ class VisionService:
             troubles=self._troubles,
             camera=camera_info(config),
             models=built.models.infos(),
+            consent_time=registrar.consent_time(),
         )
 
     def _report_fallback(self, models: Models) -> None:

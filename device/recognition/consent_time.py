@@ -16,16 +16,21 @@ if TYPE_CHECKING:
     from device.records import Stamp
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ConsentTime:
-    """A moment known for certain: `floor_utc_ns` at `floor_boot_ns` of this boot."""
+    """A moment known for certain: `floor_utc_ns` at `floor_boot_ns` of this boot. Belongs to the recognise thread."""
 
     floor_utc_ns: int = 0
     floor_boot_ns: int = 0
 
+    def seen(self, now: Stamp) -> None:
+        """Raises the floor to a synchronised clock that is past it; one that is behind it changes nothing."""
+        if now.synced and now.utc_ns > self.certain_ns(now):
+            self.floor_utc_ns, self.floor_boot_ns = now.utc_ns, now.boot_ns
+
     def certain_ns(self, now: Stamp) -> int:
         """UTC, nanoseconds since 1970, that has certainly passed at `now`."""
-        return self.floor_utc_ns + max(0, now.boot_ns - self.floor_boot_ns) if self.floor_utc_ns else 0
+        return self.floor_utc_ns + max(0, now.boot_ns - self.floor_boot_ns)
 
     def latest_ns(self, now: Stamp) -> int:
         """UTC, nanoseconds since 1970, at which it may be `now`, at the latest."""
