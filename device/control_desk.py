@@ -201,6 +201,7 @@ class ControlDesk:
             self._recogniser.refresh_gallery()
             raise
         self._recogniser.refresh_gallery()
+        self._recogniser.forget_label(subject.ref)
         log.info("subject_withdrawn ref=%s", subject.ref)
         return Withdrawn(subject_line(subject, self._clock.now().utc_ns))
 

@@ -192,3 +192,8 @@ def rfc3339(utc_ns: int) -> str:
 def utc_ns_of(text: str) -> int:
     """What `rfc3339` wrote, as nanoseconds since 1970, to the millisecond. Raises ValueError."""
     return round(datetime.fromisoformat(text).timestamp() * 1000) * 1_000_000
+
+
+def without_label(event: Event) -> Event:
+    """The event about the opaque ref alone."""
+    return msgspec.structs.replace(event, person=Person(event.person.ref))

@@ -173,6 +173,10 @@ class Outbox(Protocol):
         """Removes delivered events, durably; unknown ids are ignored (a repeat)."""
         ...
 
+    def forget_label(self, ref: str) -> int:
+        """Takes the label out of all waiting events about `ref`, durably; returns of how many. Raises StorageError."""
+        ...
+
     def depth(self) -> int:
         """How many events wait."""
         ...

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from device.errors import StorageError
-from device.payloads import ServiceState, VisionInfo
+from device.payloads import ServiceState, VisionInfo, without_label
 from device.recognition.consent_time import ConsentTime
 from device.recognition.gallery import Gallery
 
@@ -66,6 +66,7 @@ class Recogniser:
         self.models = models
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._unsaved: list[Event] = []
+        self._nameless: set[str] = set()  # refs whose label has yet to go from waiting events
         self._presence: Presence | None = None
         self._shown_ns = 0
         self._expiry_ns = 0
@@ -111,6 +112,12 @@ class Recogniser:
         self.commit(self.pipeline.sightings.adopt(snapshot, now))
         self._shown_ns = 0
 
+    def forget_label(self, ref: str) -> None:
+        """Takes the label of somebody who was erased out of the events that still wait; tries again until it can."""
+        self._unsaved = [without_label(e) if e.person.ref == ref else e for e in self._unsaved]
+        self._nameless.add(ref)
+        self._forget_labels()
+
     def end_visits(self) -> None:
         """Ends every visit: paused, reloading or stopping."""
         self.commit(self.pipeline.sightings.end_all(self._clock.now()))
@@ -151,6 +158,7 @@ class Recogniser:
             self._expiry_ns = now.boot_ns
             self._erase_expired(now)
             self.commit([])
+            self._forget_labels()
         presence = self._maker.presence(self.pipeline.sightings.visits.values(), now)
         changed = self._presence is None or presence.present != self._presence.present
         if changed or now.boot_ns - self._shown_ns >= BOARD_PERIOD_NS or self._troubles_changed():
@@ -170,6 +178,18 @@ class Recogniser:
         if gone:
             log.info("consents_expired count=%d", len(gone))
             self.refresh_gallery()
+            for subject in gone:
+                self.forget_label(subject.ref)
+
+    def _forget_labels(self) -> None:
+        while self._nameless:
+            ref = next(iter(self._nameless))
+            try:
+                self._outbox.forget_label(ref)
+            except StorageError as error:
+                self._troubles.raise_("outbox_full", error.message, error.hint)
+                return
+            self._nameless.remove(ref)
 
     def _troubles_changed(self) -> bool:
         present = hash(tuple(self._troubles.standing()))

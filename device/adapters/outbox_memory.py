@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET
 
 from device.errors import StorageError
+from device.payloads import without_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,6 +76,16 @@ class MemoryOutbox:
         if len(left) < len(self._events):
             self._events[:] = left
             self._commit()
+
+    def forget_label(self, ref: str) -> int:
+        """Takes the label out of all waiting events about `ref`; returns of how many."""
+        if self.stuck:
+            raise StorageError("outbox: database or disk is full", hint="a failure asked for by a test")
+        named = [e.id for e in self._events if e.person.ref == ref and e.person.label is not UNSET]
+        self._events[:] = [without_label(e) if e.id in named else e for e in self._events]
+        if named:
+            self._commit()
+        return len(named)
 
     def depth(self) -> int:
         """How many events wait."""

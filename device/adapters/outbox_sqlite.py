@@ -12,9 +12,10 @@ import logging
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET
 
 from device.errors import StorageError
-from device.payloads import Event
+from device.payloads import Event, without_label
 from device.sqlite_file import Schema, SqliteFile, transaction
 
 if TYPE_CHECKING:
@@ -112,6 +113,25 @@ class SqliteOutbox:
 
         if delivered:
             self._file.run(work)
+
+    def forget_label(self, ref: str) -> int:
+        """Takes the label out of all waiting events about `ref`; returns of how many. Raises StorageError."""
+
+        def work(db: sqlite3.Connection) -> int:
+            with transaction(db):
+                found = db.execute("SELECT boot, seq, body FROM event WHERE instr(body, ?)", (ref.encode(),))
+                changed = []
+                for boot, seq, body in found.fetchall():
+                    try:
+                        event = self._decoder.decode(body)
+                    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                        continue  # `peek` moves it out of the way
+                    if event.person.ref == ref and event.person.label is not UNSET:
+                        changed.append((msgspec.json.encode(without_label(event)), boot, seq))
+                db.executemany("UPDATE event SET body = ? WHERE boot = ? AND seq = ?", changed)
+            return len(changed)
+
+        return self._file.run(work)
 
     def depth(self) -> int:
         """How many events wait. Raises StorageError."""

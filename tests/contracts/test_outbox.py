@@ -9,6 +9,7 @@ import pytest
 
 from device.adapters.outbox_memory import MemoryOutbox
 from device.adapters.outbox_sqlite import SqliteOutbox
+from device.payloads import Person
 from tests.events import event_id, make_event
 
 if TYPE_CHECKING:
@@ -135,3 +136,27 @@ def test_the_first_question_for_changes_says_yes(open_outbox: Opener) -> None:
 
 def test_append_of_nothing_commits_nothing(open_outbox: Opener) -> None:
     assert list(open_outbox().append([])) == []
+
+
+def test_a_label_that_is_forgotten_is_in_no_waiting_event_any_more(open_outbox: Opener) -> None:
+    outbox, other = open_outbox(), open_outbox()
+    named = Person("p_aaaa", "anna")
+    events = [make_event(1, person=named), make_event(2, person=Person("p_bbbb", "bert"))]
+    outbox.append([*events, make_event(3, person=named), make_event(4, person=Person("p_aaaa"))])
+    assert outbox.forget_label("p_aaaa") == 2
+    assert [event.person for event in other.peek(9)] == [
+        Person("p_aaaa"),
+        Person("p_bbbb", "bert"),
+        Person("p_aaaa"),
+        Person("p_aaaa"),
+    ]
+    assert ids(other) == [event_id(number) for number in (1, 2, 3, 4)]
+    assert outbox.forget_label("p_aaaa") == 0
+
+
+def test_forgetting_the_label_of_nobody_changes_nothing(open_outbox: Opener) -> None:
+    outbox = open_outbox()
+    assert outbox.forget_label("p_cccc") == 0
+    outbox.append([make_event(1, person=Person("p_aaaa", "anna"))])
+    assert outbox.forget_label("p_cccc") == 0
+    assert outbox.peek(1)[0].person.label == "anna"

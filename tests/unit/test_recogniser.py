@@ -150,12 +150,13 @@ def test_recognition_goes_on_while_the_disk_is_full() -> None:
     assert [p.person.ref for p in service.shown().presence[0].present] == [service.anna.ref]
 
 
-def test_an_expired_consent_is_erased_within_a_second_and_ends_the_visit_without_the_label() -> None:
+def test_an_expired_consent_is_erased_within_a_second_and_takes_the_label_out_of_all_waiting_events() -> None:
     service = Service(consent_s=2.0)
     service.show(ANNA, frames=10)
+    assert service.events() == [("start", "Anna")]
     service.show(ANNA, frames=22)
     assert service.gallery.subjects() == []
-    assert service.events() == [("start", "Anna"), ("end", "UNSET")]
+    assert service.events() == [("start", "UNSET"), ("end", "UNSET")]
     service.show(ANNA, frames=50)
     assert len(service.events()) == 2
 
