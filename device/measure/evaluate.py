@@ -8,8 +8,9 @@ The folder (`--data`) holds tables and the pictures that they name; what is miss
 
 Variants (`--variant`, again for more; without: float int8 cpu): float is the ONNX source (needs `--sources`), int8 the
 variant for the Edge TPU run on the CPU, cpu what the loader picks for the CPU; NAME=FILE any other .tflite.
-Everything runs through the product's own detection, alignment, embedding and gallery code. Writes evaluate.json and
-plots into `--out`. Shares in the JSON are 0 to 1.
+Everything runs through the product's own detection, alignment, embedding and gallery code. `--degraded NAME` adds,
+for that variant, the searches under bad conditions (degraded.py). Writes evaluate.json and plots into `--out`; shares
+in the JSON are 0 to 1. `make accuracy` makes docs/accuracy.md of it.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from device.adapters.models_folder import default_folder, load_manifest, model_n
 from device.assembly import load_model
 from device.errors import InputError
 from device.measure.dataset import Labelled, read_folder, spread
+from device.measure.degraded import Degraded, chosen, measure_degraded
 from device.measure.detection import Detected, detect_all
 from device.measure.embeddings import NOBODY, SECOND_LOOK, PictureSet, embed_pictures
 from device.measure.faces import FaceFinder
+from device.measure.galleries import GallerySize, gallery_sizes
 from device.measure.identification import Identification, identify
 from device.measure.plots import draw_all, require_matplotlib
 from device.measure.progress import Progress, clock
@@ -41,8 +44,8 @@ from device.options import Config
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from device.measure.dataset import DataFolder
-    from device.measure.embeddings import VariantFacts
+    from device.measure.dataset import DataFolder, Search
+    from device.measure.embeddings import VariantEmbeddings, VariantFacts
 
 CAVEAT = """\
 Beside any LFW figure: its authors ask that no commercial conclusion be drawn from it; children, women, people over 80
@@ -68,6 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out", type=Path, default=Path("out"), help="folder of what is written: %(default)s"
+    )
+    parser.add_argument(
+        "--degraded",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a variant to search bad pictures with",
     )
     parser.add_argument(
         "--limit", type=positive, metavar="N", help="a quick look at N of each, marked partial"
@@ -132,10 +142,13 @@ class Evaluation:
         self.verification: dict[str, Verification] = {}
         self.identification: dict[str, Identification] = {}
         self.detection: dict[str, Detected] = {}
+        self.degraded: dict[str, Degraded] = {}
+        self.galleries: dict[str, list[GallerySize]] = {}
 
     def measure(self) -> None:
         """Runs every measurement that the folder has data for. Raises InputError."""
         variants = self._open_variants() if self._folder.pairs or self._folder.searches else []
+        self._require_measured(variants)
         for suffix, finder in self._finders().items():
             for name, labelled in self._folder.detection.items():
                 chosen = spread(labelled, self._args.limit)
@@ -144,6 +157,13 @@ class Evaluation:
                 self._require_readable(name, chosen, self.detection[f"{name}{suffix}"])
         if variants:
             self._compare(variants)
+
+    def _require_measured(self, variants: Sequence[EmbedderVariant]) -> None:
+        measured = [variant.name for variant in variants]
+        for name in self._args.degraded:
+            if name not in measured or not self._folder.searches:
+                found = " ".join(measured) if self._folder.searches else "no open-set table"
+                raise InputError(f"--degraded {name}: expected a measured variant, found {found}")
 
     def _finders(self) -> dict[str, FaceFinder]:
         """Every shipped detector by the suffix of its results: none for the default one, which aligns too."""
@@ -210,6 +230,16 @@ class Evaluation:
                 self.verification[name] = verify(readable_pairs, pictures, each)
             if readable_searches:
                 self.identification[name] = identify(readable_searches, pictures, each)
+                others = {path for pair in readable_pairs for path in (pair.first, pair.second)}
+                self.galleries[name] = gallery_sizes(readable_searches, others, pictures, each)
+            if name in args.degraded and readable_searches:
+                self.degraded[name] = self._degrade(readable_searches, each)
+
+    def _degrade(self, searches: Sequence[Search], each: VariantEmbeddings) -> Degraded:
+        name = each.variant.name
+        threshold = self.identification[name].at["1e-2"].threshold
+        with Progress(f"bad pictures {name}", len(chosen(searches))) as progress:
+            return measure_degraded(searches, self._pictures, each, self._config, threshold, progress)
 
     def _require_readable(self, name: str, labelled: Sequence[Labelled], result: Detected) -> None:
         if result.pictures == 0:
@@ -224,6 +254,8 @@ class Evaluation:
             "verification": with_facts(self.verification, self._facts),
             "identification": with_facts(self.identification, self._facts),
             "detection": {name: result.as_json() for name, result in self.detection.items()},
+            "degraded": {name: result.as_json() for name, result in self.degraded.items()},
+            "galleries": {name: [size.as_json() for size in sizes] for name, sizes in self.galleries.items()},
             "about": {
                 **machine(),
                 "data": str(args.data),

@@ -222,3 +222,25 @@ def test_plots_are_drawn_as_png_files(data: Path, tmp_path: Path) -> None:
     assert sorted(path.stem for path in tmp_path.glob("*.png")) == names
     assert all(path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for path in tmp_path.glob("*.png"))
     assert draw_all(tmp_path, {}, {}, {}) == []
+
+
+def test_bad_pictures_are_searched_for_the_variant_that_was_named(data: Path, tmp_path: Path) -> None:
+    figures = evaluated(data, tmp_path, "--variant", "cpu", "--degraded", "cpu", "--limit", "1")
+    degraded = figures["degraded"]["cpu"]
+    assert degraded["threshold"] == figures["identification"]["cpu"]["threshold_at_fpir_1e-2"]
+    assert {point["probes"] for points in degraded["curves"].values() for point in points} == {1}
+    (clean,) = degraded["curves"]["none"]
+    assert (clean["misses"], clean["refused"]) == (0, {})
+    tiny = degraded["curves"]["width"][
+        -1
+    ]  # 24 px wide, 6 px to the detector: not found, so missed, and refused
+    assert (tiny["level"], tiny["not_found"], tiny["fnir"], tiny["accepted_fnir"]) == (24, 1, 1.0, None)
+    assert figures["galleries"]["cpu"] == []  # fewer people than the smallest gallery
+
+
+def test_bad_pictures_of_a_variant_that_is_not_measured_are_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--variant", "cpu", "--degraded", "int8", "--no-plots", "--out", str(tmp_path)]
+    assert main(["evaluate", "--data", str(data), *options]) == 2
+    assert "--degraded int8: expected a measured variant, found cpu" in capsys.readouterr().err
