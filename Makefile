@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= ../shared/eval
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system tflite evaluate bench lint docs clean models
+.PHONY: help demo test system tflite evaluate accuracy bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,10 @@ tflite: $(VENV)/test.stamp .venv-tflite/stamp ## the inference tests under tflit
 
 evaluate: $(VENV)/measure.stamp ## accuracy on DATA=folder: table, out/evaluate.json, plots
 	$(BIN)/porter evaluate --data $(DATA) $(if $(SOURCES),--sources $(SOURCES)) --out out
+
+accuracy: $(VENV)/measure.stamp ## evaluate, bad conditions too, and write docs/accuracy.md from it
+	$(BIN)/porter evaluate --data $(DATA) $(if $(SOURCES),--sources $(SOURCES)) --degraded cpu --out out
+	$(BIN)/python -m device.measure.accuracy_page out/evaluate.json docs/accuracy.md
 
 bench: $(VENV)/measure.stamp ## speed and memory, beside OpenCV: table, out/bench.json
 	$(BIN)/porter bench $(if $(SOURCES),--sources $(SOURCES)) --out out
