@@ -37,10 +37,17 @@ def limits_section(degraded: dict[str, Any]) -> str:
         f"- `zone.min_face_px` is {gate['min_face_px']:g}: a narrower face is never embedded. Whatever it is set to, "
         f"`recognition.min_quality` {gate['min_quality']:g} refuses faces narrower than {smallest:g} px."
     )
+    reach = {name: limits_of(curves[name])[0] for name in WIDTHS}
+    reach_line = (
+        f"- In {gate['frame_width_px']}x{gate['frame_height_px']} at most 2 % are missed up to "
+        f"{reach['width']} px with the default detector, and up to {reach['width_door_large']} px with the one of "
+        f"640x480. With a smaller `zone.min_face_px` more is missed: narrow the camera's view, or take the larger one."
+    )
     lines = [
         "## What follows for the limits",
         "",
         gate_line,
+        reach_line,
         *(target_line(name, curves[name]) for name in WIDTHS),
         mistakes_line(curves),
         "",

@@ -133,7 +133,8 @@ def galleries(results: dict[str, list[dict[str, Any]]], folder: str) -> str:
         "FNIR at FPIR 1 %, each gallery with the threshold that its strangers set. Small galleries are random choices "
         "among the enrolled, searched for with their own probes. Beyond them the same probes are searched for, and the "
         "gallery is filled up with random other LFW people of whom there are two photos or more (up to five are "
-        "references). Least and most: over the choices. The choices overlap; the interval is over the distinct probes."
+        "references). Least and most: over the choices. The choices overlap, so the interval is that of the nearest "
+        "whole number of misses among the distinct probes."
     )
     rows = [
         (
@@ -187,7 +188,8 @@ def conditions(name: str, degraded: dict[str, Any], folder: str, clean_strangers
     limits = (
         f"All: every face that is found is compared; one that is not found is a miss. Accepted: those that the default "
         f"limits let through to the embedder (face at least {gate['min_face_px']:g} px wide, turned at most "
-        f"{gate['max_yaw_deg']:g} degrees, quality at least {gate['min_quality']:g}). Refused: not found, or not let "
+        f"{gate['max_yaw_deg']:g} degrees aside, {gate['max_pitch_deg']:g} up or down and tilted at most "
+        f"{gate['max_roll_deg']:g}, quality at least {gate['min_quality']:g}). Refused: not found, or not let "
         f"through. Wrong name: somebody else reached the threshold first."
     )
     parts = [f"## Bad conditions\n\n{wrapped(text)}\n\n{wrapped(limits)}"]
