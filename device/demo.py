@@ -187,7 +187,7 @@ class Play:
         self._wait("the event to grow old", lambda: time.monotonic() > matched + LIVE_MAX_AGE_S + 1)
         live = len(self._heard("match"))
         say("the broker comes back")
-        self._stage.broker.start()
+        self._stage.broker_returns(self._patience_s)
         self._wait(
             "the late event", lambda: any(h.event().phase == "start" for h in self._heard("match/late"))
         )

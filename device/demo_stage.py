@@ -7,6 +7,7 @@ they know nothing of being in a demo.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -73,6 +74,7 @@ class Subscriber:
         self._tell = tell
         self._client = self._fresh()
         self._next_try = 0.0
+        self.subscribed = False
 
     def poll(self) -> None:
         """Does the network work there is; takes at most `POLL_S`."""
@@ -92,6 +94,8 @@ class Subscriber:
         client = Client(CallbackAPIVersion.VERSION2, client_id="porter-demo-subscriber", protocol=MQTTv5)
         client.on_connect = self._on_connect
         client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
+        self.subscribed = False
         return client
 
     @staticmethod
@@ -99,6 +103,9 @@ class Subscriber:
         client: Client, _data: object, _flags: object, _code: ReasonCode, _properties: Properties | None
     ) -> None:
         client.subscribe("porter/v1/#", qos=1)
+
+    def _on_subscribe(self, *_: object) -> None:
+        self.subscribed = True
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         heard = Heard(message.topic, bytes(message.payload))
@@ -148,6 +155,20 @@ class Stage:
         fresh = self._folder / "camera.new"
         fresh.symlink_to(self._folder / "scenes" / scene)
         fresh.replace(self._folder / "camera")
+
+    def broker_returns(self, timeout_s: float) -> None:
+        """Starts the broker again, and holds the forwarder until our subscriber is back.
+
+        What is published while nobody is subscribed reaches nobody: MQTT's rule, and not what is played here.
+        """
+        forwarder = self._processes["forward"]
+        forwarder.send_signal(signal.SIGSTOP)
+        try:
+            self.subscriber.subscribed = False
+            self.broker.start()
+            self.wait("the subscriber to be back", lambda: self.subscriber.subscribed, timeout_s)
+        finally:
+            forwarder.send_signal(signal.SIGCONT)
 
     def wait(self, what: str, happened: Callable[[], object], timeout_s: float) -> None:
         """Waits for something; a service that ended, or the time running out, is a DemoFailed with the log's end."""
