@@ -34,7 +34,8 @@ from device.control import (
     Withdrawn,
     WithdrawRequest,
 )
-from device.control_desk import ControlDesk, months_later
+from device.control_desk import ControlDesk
+from device.enrolment_desk import months_later
 from device.errors import StorageError
 from device.options import CameraOptions, Config, EnrolmentOptions
 from device.payloads import CameraInfo, ModelHashes
@@ -49,7 +50,7 @@ from tests.people import NS, at
 
 if TYPE_CHECKING:
     from device.control import Reply, Request
-    from device.control_desk import Answer
+    from device.enrolment_desk import Answer
 
 R = TypeVar("R")
 
