@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The enrolments that the control desk serves: begins one, tells its progress, and stores the subject or drops everything.
+"""The enrolments that the control desk serves: begins one, tells its progress, stores the subject or drops all.
 
 All of it runs on the recognise thread. One enrolment at a time; its samples live in its session and nowhere else, so
 dropping the session is all it takes to leave nothing.

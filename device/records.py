@@ -88,6 +88,7 @@ class Probe:
 
     embedding: NDArray[np.float32]
     quality: float
+    pose: Pose = Pose(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

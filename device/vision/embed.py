@@ -51,7 +51,7 @@ class Embedder:
 
         Two invocations, so for references only: neither side's light and parting of the hair counts for all.
         """
-        both = self.embed(crop) + self.embed(crop[:, ::-1])
+        both = self.embed(crop) + self.embed(np.ascontiguousarray(crop[:, ::-1]))
         length = math.sqrt(float(both @ both))
         return both / np.float32(length) if length > 0.0 else both
 
