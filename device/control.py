@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from device.errors import PorterError
 from device.payloads import ModelInfo, Trouble
+from device.records import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +128,10 @@ class SubjectLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServiceStatus(Line, frozen=True, tag="status"):
-    """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count."""
+    """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count.
+
+    threshold: the score from which one of the present subjects matches; expected: what that means, where measured.
+    """
 
     state: State
     camera: str
@@ -143,6 +147,8 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     models: list[ModelInfo]
     troubles: list[Trouble]
     uptime_s: float
+    threshold: float
+    expected: Expected | None
 
 
 class Switched(Line, frozen=True, tag="switched"):

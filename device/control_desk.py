@@ -132,6 +132,8 @@ class ControlDesk:
             models=self._recogniser.models,
             troubles=self._troubles.standing(),
             uptime_s=round((self._clock.now().boot_ns - self._started_ns) / 1e9, 1),
+            threshold=pipeline.sightings.threshold,
+            expected=pipeline.sightings.expected,
         )
 
     def _switch(self, *, pause: bool) -> Switched:

@@ -70,6 +70,8 @@ STATUS = ServiceStatus(
         Trouble("clock_unsynced", "the clock is not synchronised", "timedatectl", "2026-11-23T10:00:00.000Z")
     ],
     uptime_s=3723.4,
+    threshold=0.5,
+    expected=None,
 )
 
 
