@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from device.errors import PorterError
 from device.payloads import ModelInfo, Trouble
+from device.records import EnrolmentSummary, PoseName, PoseState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,21 +141,23 @@ class Withdrawn(Line, frozen=True, tag="withdrawn"):
 
 
 class Enrolled(Line, frozen=True, tag="enrolled"):
-    """Who was enrolled. Sent only once the references are durable."""
+    """Who was enrolled, and what the references are worth. Sent only once they are durable."""
 
     subject: SubjectLine
+    summary: EnrolmentSummary
 
 
 Result = ServiceStatus | Switched | SubjectList | Withdrawn | Enrolled
 
 
 class Progress(Line, frozen=True, tag="progress"):
-    """How far an enrolment is: `taken` of `needed` samples, and one hint to the person."""
+    """How far an enrolment is: `taken` of `needed` samples, which poses are there, and one hint to the person."""
 
     hint: str
     taken: int
     needed: int
     seconds_left: float
+    poses: dict[PoseName, PoseState] = {}
 
 
 class Done(Line, frozen=True, tag="done"):

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING
 
 from device.control import Done, Enrolled, Failed, Progress, failed, subject_line
 from device.errors import InputError, PorterError
-from device.recognition.consent import check_consent, checked_label, gallery_full, label_taken
+from device.recognition.consent import (
+    check_consent,
+    checked_label,
+    gallery_full,
+    label_taken,
+)
 from device.recognition.enrolment import EnrolmentSession
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Consent
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("porter.desk")
 
 PROGRESS_PERIOD_NS = 1_000_000_000
+START_AGAIN = "the same command starts again"
 
 
 @dataclass(slots=True)
@@ -91,24 +97,29 @@ class EnrolmentDesk:
         """Begins an enrolment. Raises InputError where it is refused at once."""
         if self._running is not None:
             raise InputError("somebody is being enrolled already", hint="wait until that is done")
-        label = checked_label(request.label)
         # Better now than after the capture: a clock in 1970, say, or a name that is taken.
         check_consent(self._consent(request, recorded_by))
-        subjects = self._recogniser.gallery.subjects()
-        if any(subject.label == label for subject in subjects):
-            raise label_taken(label)
-        if len(subjects) >= MAX_SUBJECTS:
-            raise gallery_full()
+        self._check_new(request.label)
         options, pipeline = self._config().enrolment, self._recogniser.pipeline
         session = EnrolmentSession(
-            needed=options.references,
+            most=options.references,
             min_quality=options.min_quality,
+            pose_wait_ns=round(options.pose_wait_s * 1e9),
             timeout_ns=round(options.timeout_s * 1e9),
             too_close=pipeline.sightings.threshold,
         )
         pipeline.enrolment = session
         self._running = Enrolment(request, recorded_by, answer, session)
         log.info("enrolment_started")
+
+    def _check_new(self, wanted: str) -> None:
+        """Makes sure that somebody new may be enrolled under this label."""
+        label = checked_label(wanted)
+        subjects = self._recogniser.gallery.subjects()
+        if any(subject.label == label for subject in subjects):
+            raise label_taken(label)
+        if len(subjects) >= MAX_SUBJECTS:
+            raise gallery_full()
 
     def watch(self, now_ns: int) -> None:
         """After every step of the recogniser: moves the running enrolment on."""
@@ -125,21 +136,23 @@ class EnrolmentDesk:
         elif session.progress.state == "complete":
             self._complete(enrolment)
         elif session.progress.state != "running":
-            self.drop(session.progress.hint)
+            self.drop(session.progress.hint, session.progress.way_out)
         elif session.progress != enrolment.told or now_ns - enrolment.told_ns >= PROGRESS_PERIOD_NS:
             enrolment.told, enrolment.told_ns = session.progress, now_ns
             told = session.progress
             left_s = round(session.seconds_left(now_ns), 1)
-            enrolment.answer.replies.put(Progress(told.hint, told.taken, told.needed, left_s))
+            enrolment.answer.replies.put(
+                Progress(told.hint, told.taken, told.needed, left_s, dict(told.poses))
+            )
 
-    def drop(self, why: str) -> None:
+    def drop(self, why: str, way_out: str = START_AGAIN) -> None:
         """Ends the running enrolment without a subject. Its samples go with the session; nothing was written."""
         if self._running is None:
             return
         enrolment, self._running = self._running, None
         self._recogniser.pipeline.enrolment = None
         enrolment.answer.replies.put(
-            Failed(f"nobody was enrolled: {why}", "nothing was kept; the same command starts again")
+            Failed(f"nobody was enrolled: {why}", f"nothing was kept; {way_out or START_AGAIN}")
         )
         log.info("enrolment_dropped why=%r", why)
 
@@ -156,7 +169,9 @@ class EnrolmentDesk:
             self._running = None
             self._recogniser.pipeline.enrolment = None
         self._recogniser.refresh_gallery()
-        enrolment.answer.done(Enrolled(subject_line(subject, consent.given_at_ns)))
+        enrolment.answer.done(
+            Enrolled(subject_line(subject, consent.given_at_ns), enrolment.session.summary())
+        )
         log.info("subject_enrolled ref=%s references=%d", subject.ref, subject.references)
 
     def _consent(self, request: EnrolRequest, recorded_by: str) -> Consent:

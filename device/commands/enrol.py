@@ -29,11 +29,15 @@ from device.errors import InputError, PorterError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from device.adapters.control_client import ControlClient
     from device.control import Progress, SubjectLine
+    from device.records import EnrolmentSummary, PoseName, PoseState
 
 INTERRUPTED = 130
+SIGNS: Mapping[PoseState, str] = {"given": "✓", "asked": "›", "open": "·", "skipped": "–"}
+ASCII_SIGNS: Mapping[PoseState, str] = {"given": "+", "asked": ">", "open": ".", "skipped": "-"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +118,8 @@ class ProgressView:
         self._as_json = as_json
         self._redraw = not as_json and out.isatty()
         self._columns = columns or shutil.get_terminal_size().columns
-        self._shown = ("", -1)
+        self._signs = signs_for(out)
+        self._shown = ""
         self._open = False
 
     def show(self, progress: Progress) -> None:
@@ -122,20 +127,24 @@ class ProgressView:
         if self._as_json:
             self._line(msgspec.json.encode(progress).decode())
             return
-        text = f"{bar(progress.taken, progress.needed)}  {progress.hint}"
+        text = f"{poses_line(progress.poses, self._signs)}{progress.taken}/{progress.needed}  {progress.hint}"
         if self._redraw:
             text = f"{text}  ({progress.seconds_left:.0f} s left)"[: self._columns - 1]
             self._out.write(f"\r\x1b[K{text}")
             self._out.flush()
             self._open = True
-        elif self._shown != (progress.hint, progress.taken):
-            self._shown = (progress.hint, progress.taken)
+        elif self._shown != text:
+            self._shown = text
             self._line(text)
 
     def finish(self, enrolled: Enrolled) -> None:
         """Shows the result."""
         self.end_line()
-        self._line(msgspec.json.encode(enrolled).decode() if self._as_json else sentence(enrolled.subject))
+        if self._as_json:
+            self._line(msgspec.json.encode(enrolled).decode())
+            return
+        self._line(sentence(enrolled.subject))
+        self._line(quality_lines(enrolled.summary))
 
     def end_line(self) -> None:
         """Leaves the line that is drawn again and again."""
@@ -147,9 +156,18 @@ class ProgressView:
         print(text, file=self._out, flush=True)
 
 
-def bar(taken: int, needed: int) -> str:
-    """`[###--] 3/5`."""
-    return f"[{'#' * taken}{'-' * (needed - taken)}] {taken}/{needed}"
+def signs_for(out: TextIO) -> Mapping[PoseState, str]:
+    """How poses are marked: with check marks where the output can show them, in ASCII elsewhere."""
+    try:
+        "".join(SIGNS.values()).encode(out.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII_SIGNS
+    return SIGNS
+
+
+def poses_line(poses: Mapping[PoseName, PoseState], signs: Mapping[PoseState, str]) -> str:
+    """`front ✓ left ✓ right › up · down ·` and two blanks; nothing where no poses were told."""
+    return "".join(f"{name} {signs[state]} " for name, state in poses.items()) + (" " if poses else "")
 
 
 def sentence(subject: SubjectLine) -> str:
@@ -157,4 +175,14 @@ def sentence(subject: SubjectLine) -> str:
     return (
         f"enrolled {subject.label} as {subject.ref} with {subject.references} references; "
         f"consent {subject.consent} ends on {subject.until}"
+    )
+
+
+def quality_lines(summary: EnrolmentSummary) -> str:
+    """What the references are worth, in numbers and in a sentence."""
+    nearest = "nobody else is enrolled" if summary.nearest is None else f"{summary.nearest:.2f}"
+    return (
+        f"quality: {summary.sentence}\n"
+        f"  poses {', '.join(summary.poses)}; weakest part: {summary.weakest} {summary.weakest_quality:.2f}\n"
+        f"  alike among themselves {summary.similarity:.2f}; nearest other subject: {nearest}"
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import io
 import json
@@ -38,14 +39,21 @@ from device.control import (
     WithdrawRequest,
 )
 from device.payloads import ModelInfo, Trouble
+from device.records import EnrolmentSummary
 from device.supervisor import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from device.records import PoseName, PoseState
+
 ANNA = SubjectLine(
     "anna", "p_12ab34cd", 5, "c_1", "door", "ab" * 32, "alice", "2026-11-23", "2027-11-23", 365
 )
+SUMMARY = EnrolmentSummary(
+    5, ("front", "left"), "exposure", 0.65, 0.93, 0.21, "usable", "usable, but exposure was only fair"
+)
+POSES: dict[PoseName, PoseState] = {"front": "given", "left": "asked", "right": "open", "up": "skipped"}
 STATUS = ServiceStatus(
     state="running",
     camera="cam0",
@@ -141,7 +149,7 @@ ENROLLING: dict[str, list[Reply]] = {
         Progress("come closer", 0, 5, 90.0),
         Progress("come closer", 0, 5, 89.0),
         Progress("hold still", 3, 5, 80.0),
-        Done(Enrolled(ANNA)),
+        Done(Enrolled(ANNA, SUMMARY)),
     ],
     "SubjectsRequest": [Done(SubjectList([ANNA]))],
     "WithdrawRequest": [Done(Withdrawn(ANNA))],
@@ -155,9 +163,12 @@ def test_enrolling_shows_one_hint_at_a_time_and_the_result(
     with service(path, ENROLLING) as handler:
         assert main(words) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "[-----] 0/5  come closer",
-        "[###--] 3/5  hold still",
+        "0/5  come closer",
+        "3/5  hold still",
         "enrolled anna as p_12ab34cd with 5 references; consent c_1 ends on 2027-11-23",
+        "quality: usable, but exposure was only fair",
+        "  poses front, left; weakest part: exposure 0.65",
+        "  alike among themselves 0.93; nearest other subject: 0.21",
     ]
     (request,) = handler.seen
     assert isinstance(request, EnrolRequest)
@@ -176,6 +187,7 @@ def test_enrolling_with_json_prints_nothing_else_on_standard_output(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["type"] for line in lines] == ["progress", "progress", "progress", "enrolled"]
     assert lines[-1]["subject"]["ref"] == "p_12ab34cd"
+    assert (lines[-1]["summary"]["verdict"], lines[-1]["summary"]["nearest"]) == ("usable", 0.21)
     (request,) = handler.seen
     assert isinstance(request, EnrolRequest)
     assert request.recorded_by == "Dr. Who"
@@ -302,12 +314,34 @@ def test_on_a_terminal_the_progress_is_one_line_drawn_again() -> None:
     view = enrol.ProgressView(out, columns=40)
     view.show(Progress("come closer", 0, 5, 90.0))
     view.show(Progress("turn your head a little, then back again", 3, 5, 80.4))
-    view.finish(Enrolled(ANNA))
+    view.finish(Enrolled(ANNA, SUMMARY))
     first, second = out.getvalue().split("\r\x1b[K")[1:]
-    assert first == "[-----] 0/5  come closer  (90 s left)"
+    assert first == "0/5  come closer  (90 s left)"
     drawn, _, result = second.partition("\n")
-    assert drawn == "[###--] 3/5  turn your head a little, t"
-    assert result == enrol.sentence(ANNA) + "\n"
+    assert drawn == "3/5  turn your head a little, then back"
+    assert result.startswith(enrol.sentence(ANNA) + "\nquality: usable")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("utf-8", "front ✓ left › right · up –  1/5  come closer"),
+        ("ascii", "front + left > right . up -  1/5  come closer"),
+        ("latin-1", "front + left > right . up -  1/5  come closer"),
+    ],
+)
+def test_poses_are_marked_with_signs_that_the_output_can_show(encoding: str, shown: str) -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding=encoding)
+    view = enrol.ProgressView(out)
+    for _ in range(2):
+        view.show(Progress("come closer", 1, 5, 90.0, POSES))
+    assert raw.getvalue().decode(encoding) == shown + "\n", "one line a change"
+
+
+def test_where_nobody_else_is_enrolled_no_score_is_made_up() -> None:
+    alone = dataclasses.replace(SUMMARY, nearest=None)
+    assert "nearest other subject: nobody else is enrolled" in enrol.quality_lines(alone)
 
 
 def test_subjects_are_a_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
