@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +81,7 @@ class Script:
     def __init__(self, replies: Sequence[Reply]) -> None:
         self.replies = list(replies)
         self.cancels = 0
+        self.gone = threading.Event()
 
     def poll(self) -> Sequence[Reply]:
         said, self.replies = self.replies, []
@@ -87,6 +89,7 @@ class Script:
 
     def cancel(self) -> None:
         self.cancels += 1
+        self.gone.set()
 
 
 class Service:
@@ -299,6 +302,21 @@ def test_ctrl_c_cancels_the_enrolment_and_says_what_is_left(
         assert process.returncode == 130, shown
         assert said in shown
         assert "Traceback" not in shown
+    assert handler.scripts[0].cancels == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_a_client_that_is_hung_up_on_or_killed_cancels_the_enrolment(
+    path: Path, policy: Path, how: signal.Signals
+) -> None:
+    words = ["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes"]
+    with service(path, {"EnrolRequest": [Progress("come closer", 1, 5, 90.0)]}) as handler:
+        process = subprocess.Popen([sys.executable, "-m", "device", *words], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert b"come closer" in process.stdout.readline()
+        process.send_signal(how)
+        process.communicate(timeout=20)
+        assert handler.scripts[0].gone.wait(20)
     assert handler.scripts[0].cancels == 1
 
 
