@@ -65,6 +65,7 @@ class WithdrawRequest(Line, frozen=True, tag="withdraw"):
 class EnrolRequest(Line, frozen=True, tag="enrol"):
     """Enrol the one person who stands before the camera now. Progress, then `Enrolled`.
 
+    again: `label` is the label or ref of a subject, who gets new references under this consent in place of theirs.
     policy_text: the whole consent text that the person agreed to; its SHA-256 goes into the consent record.
     acknowledged: true, as the statement that they did. recorded_by: who says so; else the user who asks.
     """
@@ -73,6 +74,7 @@ class EnrolRequest(Line, frozen=True, tag="enrol"):
     policy_text: str
     acknowledged: bool
     recorded_by: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    again: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a request without consent; msgspec turns the ValueError into its ValidationError."""

@@ -22,6 +22,7 @@ from device.recognition.consent import (
     checked_label,
     gallery_full,
     label_taken,
+    subject_called,
 )
 from device.recognition.enrolment import EnrolmentSession
 from device.recognition.gallery import MAX_SUBJECTS
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from device.ports import Clock
     from device.recogniser import Recogniser
     from device.recognition.enrolment import EnrolmentProgress
+    from device.recognition.gallery import Gallery
+    from device.records import Subject
 
 log = logging.getLogger("porter.desk")
 
@@ -75,6 +78,8 @@ class Enrolment:
     recorded_by: str
     answer: Answer
     session: EnrolmentSession
+    gallery: Gallery
+    renews: Subject | None
     told: EnrolmentProgress | None = None
     told_ns: int = 0
 
@@ -99,18 +104,22 @@ class EnrolmentDesk:
             raise InputError("somebody is being enrolled already", hint="wait until that is done")
         # Better now than after the capture: a clock in 1970, say, or a name that is taken.
         check_consent(self._consent(request, recorded_by))
-        self._check_new(request.label)
         options, pipeline = self._config().enrolment, self._recogniser.pipeline
+        gallery = pipeline.sightings.gallery
+        renews = subject_called(request.label, gallery.subjects) if request.again else None
+        if renews is None:
+            self._check_new(request.label)
         session = EnrolmentSession(
             most=options.references,
             min_quality=options.min_quality,
             pose_wait_ns=round(options.pose_wait_s * 1e9),
             timeout_ns=round(options.timeout_s * 1e9),
             too_close=pipeline.sightings.threshold,
+            own=None if renews is None else gallery.subjects.index(renews),
         )
         pipeline.enrolment = session
-        self._running = Enrolment(request, recorded_by, answer, session)
-        log.info("enrolment_started")
+        self._running = Enrolment(request, recorded_by, answer, session, gallery, renews)
+        log.info("enrolment_started again=%s", request.again)
 
     def _check_new(self, wanted: str) -> None:
         """Makes sure that somebody new may be enrolled under this label."""
@@ -133,6 +142,8 @@ class EnrolmentDesk:
             self.drop("cancelled")
         elif self._recogniser.pipeline.enrolment is not session:
             self.drop("the configuration was read again meanwhile")
+        elif enrolment.renews and self._recogniser.pipeline.sightings.gallery is not enrolment.gallery:
+            self.drop("the gallery changed meanwhile")  # the scores are in another order, and who is it now?
         elif session.progress.state == "complete":
             self._complete(enrolment)
         elif session.progress.state != "running":
@@ -151,18 +162,20 @@ class EnrolmentDesk:
             return
         enrolment, self._running = self._running, None
         self._recogniser.pipeline.enrolment = None
+        nothing = "nothing was renewed" if enrolment.renews else "nobody was enrolled"
         enrolment.answer.replies.put(
-            Failed(f"nobody was enrolled: {why}", f"nothing was kept; {way_out or START_AGAIN}")
+            Failed(f"{nothing}: {why}", f"nothing was kept; {way_out or START_AGAIN}")
         )
         log.info("enrolment_dropped why=%r", why)
 
     def _complete(self, enrolment: Enrolment) -> None:
         consent = self._consent(enrolment.request, enrolment.recorded_by)
         try:
-            subject = self._recogniser.gallery.enrol(
-                enrolment.request.label, consent, enrolment.session.references()
-            )
+            subject = self._store(enrolment, consent)
         except PorterError as error:
+            # A renewal may stand although it failed to be written down: who is matched is what is stored.
+            if enrolment.renews:
+                self._recogniser.refresh_gallery()
             enrolment.answer.replies.put(failed(error))
             return
         finally:
@@ -173,6 +186,13 @@ class EnrolmentDesk:
             Enrolled(subject_line(subject, consent.given_at_ns), enrolment.session.summary())
         )
         log.info("subject_enrolled ref=%s references=%d", subject.ref, subject.references)
+
+    def _store(self, enrolment: Enrolment, consent: Consent) -> Subject:
+        """A new subject, or new references for one; durable on return."""
+        references = enrolment.session.references()
+        if enrolment.renews:
+            return self._recogniser.gallery.renew(enrolment.renews.ref, consent, references)
+        return self._recogniser.gallery.enrol(enrolment.request.label, consent, references)
 
     def _consent(self, request: EnrolRequest, recorded_by: str) -> Consent:
         """The consent record that an enrolment now would rest on; the store gives it its number."""

@@ -128,6 +128,10 @@ class Desk:
             EnrolRequest(label, POLICY, acknowledged=True, recorded_by=recorded_by), ALICE
         )
 
+    def renew(self, label_or_ref: str = "anna") -> Answer:
+        """Asks for new references of somebody who is enrolled."""
+        return self.desk.handle(EnrolRequest(label_or_ref, POLICY, acknowledged=True, again=True), ALICE)
+
     def ask(self, request: Request, kind: type[R]) -> R:
         """Asks, and does one step; the one reply must be a `kind`, or a Done with one."""
         answer = self.desk.handle(request, ALICE)

@@ -36,13 +36,20 @@ if TYPE_CHECKING:
     from device.records import EnrolmentSummary, PoseName, PoseState
 
 INTERRUPTED = 130
+AGAIN_AFTERMATH = "the capture is dropped; the references are the old ones, unless it was done at that moment"
 SIGNS: Mapping[PoseState, str] = {"given": "✓", "asked": "›", "open": "·", "skipped": "–"}
 ASCII_SIGNS: Mapping[PoseState, str] = {"given": "+", "asked": ">", "open": ".", "skipped": "-"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("--label", required=True, help="how the subject is called on this device")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--label", help="how the subject is called on this device")
+    who.add_argument(
+        "--again",
+        metavar="LABEL-or-REF",
+        help="new references and a new consent for who is enrolled so; the old ones stay until the new are stored",
+    )
     parser.add_argument("--policy", required=True, type=Path, metavar="FILE", help="the consent text, UTF-8")
     parser.add_argument(
         "--yes", action="store_true", help="state that the person has read the consent text and agreed to it"
@@ -58,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Enrols; 0 done, 1 not agreed or not enrolled, 2 wrong use, 130 interrupted."""
-    label = name(args.label, "--label")
+    again = args.again is not None
+    label = name(args.again, "--again") if again else name(args.label, "--label")
     recorder = name(args.recorded_by, "--recorded-by", 100) if args.recorded_by is not None else None
     policy = read_policy(args.policy)
     service = client(args)
@@ -67,15 +75,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"consent text {args.policy} (SHA-256 {digest}): agreed to, as --yes states", file=sys.stderr)
     else:
         print(f"{policy.rstrip()}\n\n(SHA-256 {digest})\n", file=sys.stderr)
-        if not agreed(f"Does the person to be enrolled as {label!r} agree to this?", flag="--yes"):
+        what = "who is enrolled" if again else "to be enrolled"
+        if not agreed(f"Does the person {what} as {label!r} agree to this?", flag="--yes"):
             raise PorterError("not agreed: nothing was captured")
-    request = EnrolRequest(label, policy, acknowledged=True, recorded_by=recorder)
+    request = EnrolRequest(label, policy, acknowledged=True, recorded_by=recorder, again=again)
     view = ProgressView(sys.stdout, as_json=args.json)
     try:
         enrolled = service.ask(request, Enrolled, view.show)
     except KeyboardInterrupt:
         view.end_line()
-        print(f"porter: interrupted: {aftermath(service, label)}", file=sys.stderr)
+        left = AGAIN_AFTERMATH if again else aftermath(service, label)
+        print(f"porter: interrupted: {left}", file=sys.stderr)
         return INTERRUPTED
     except PorterError:
         view.end_line()

@@ -213,6 +213,9 @@ class EnrolmentSession:
 
     def _objects(self, scores: NDArray[np.float32]) -> bool:
         """Whether a person with these scores is not enrolled: the session has ended then."""
+        if self._own is not None and self._own >= scores.size:
+            self._finish("refused", "the gallery changed meanwhile")
+            return True
         if not scores.size:
             return False
         # Whose score it is stays untold: the person at the camera need not learn who else is enrolled.

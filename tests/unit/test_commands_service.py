@@ -196,6 +196,24 @@ def test_enrolling_with_json_prints_nothing_else_on_standard_output(
     assert request.recorded_by == "Dr. Who"
 
 
+def test_enrolling_again_says_so_in_the_request(path: Path, policy: Path) -> None:
+    words = ["enrol", "--again", "p_12ab34cd", "--policy", str(policy), "--socket", str(path), "--yes"]
+    with service(path, ENROLLING) as handler:
+        assert main(words) == 0
+    (request,) = handler.seen
+    assert isinstance(request, EnrolRequest)
+    assert (request.label, request.again) == ("p_12ab34cd", True)
+
+
+@pytest.mark.parametrize("words", [[], ["--label", "anna", "--again", "anna"]])
+def test_either_somebody_new_or_somebody_again_is_enrolled(
+    path: Path, policy: Path, words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["enrol", *words, "--policy", str(policy), "--socket", str(path), "--yes"])
+    assert refused.value.code == 2
+
+
 def test_the_person_reads_the_policy_and_types_yes(
     path: Path, policy: Path, typed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -251,6 +251,13 @@ def test_a_renewal_by_another_subject_is_refused() -> None:
     assert sitting.state[0] == "refused"
 
 
+@pytest.mark.parametrize("scores", [row(), row(0.1)])
+def test_a_renewal_whose_subject_is_gone_from_the_gallery_is_refused(scores: np.ndarray) -> None:
+    sitting = Sitting(own=1)
+    sitting.show(0.4, scores=scores)
+    assert sitting.state[0] == "refused"
+
+
 # Ends.
 
 

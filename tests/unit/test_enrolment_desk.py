@@ -24,6 +24,8 @@ from device.control import (
     ServiceStatus,
     StatusRequest,
     Switched,
+    Withdrawn,
+    WithdrawRequest,
 )
 from device.enrolment_desk import months_later
 from device.recognition.gallery import MAX_SUBJECTS
@@ -266,6 +268,62 @@ def test_the_consent_is_that_of_the_options_in_force_when_it_is_given() -> None:
     (subject,) = desk.gallery.subjects()
     assert subject.consent.purpose == "the workshop"
     assert utc(subject.consent.expires_at_ns).date().isoformat() == "2029-11-23"
+
+
+@pytest.mark.parametrize("called", ["anna", " anna", "ref"])
+def test_a_renewal_puts_new_references_and_a_new_consent_in_the_old_ones_place(called: str) -> None:
+    desk = with_anna()
+    (old,) = desk.gallery.subjects()
+    answer = desk.renew(old.ref if called == "ref" else called)
+    desk.show(ANNA, frames=WHOLE)
+    reply = last(answer)
+    assert isinstance(reply, Done)
+    (new,) = desk.gallery.subjects()
+    assert (new.ref, new.label, old.references, new.references) == (old.ref, "anna", 1, 5)
+    assert new.consent.consent_id != old.consent.consent_id
+    assert new.consent.given_at_ns == desk.clock.now().utc_ns
+    desk.show(ANNA, frames=3)
+    assert desk.events() == [("start", "anna")]
+
+
+def test_a_renewal_by_somebody_else_is_refused_and_changes_nothing() -> None:
+    desk = with_anna()
+    before = desk.gallery.subjects()
+    answer = desk.renew()
+    desk.show(BOB, frames=WHOLE)
+    reply = last(answer)
+    assert isinstance(reply, Failed)
+    assert reply.message.startswith("nothing was renewed: this is not the face that is enrolled there")
+    assert "porter withdraw" in reply.hint
+    assert desk.gallery.subjects() == before
+
+
+@pytest.mark.parametrize("how", ["the client goes away", "a pause", "time", "a withdrawal", "a full disk"])
+def test_a_renewal_that_is_not_finished_leaves_the_old_references(how: str) -> None:
+    desk = with_anna(MemoryGallery(DIMENSION, fail_after=1) if how == "a full disk" else None)
+    desk.gallery.enrol("zoe", consent(), embedding_of(9)[np.newaxis]) if how == "a withdrawal" else None
+    desk.recogniser.refresh_gallery()
+    answer = desk.renew()
+    desk.show(ANNA, frames=WHOLE - 1)
+    match how:
+        case "the client goes away":
+            answer.cancel()
+        case "a pause":
+            desk.ask(PauseRequest(), Switched)
+            desk.ask(ResumeRequest(), Switched)
+        case "time":
+            desk.wait(60.0)
+        case "a withdrawal":
+            desk.ask(WithdrawRequest("zoe"), Withdrawn)
+    desk.show(ANNA, frames=WHOLE)
+    (anna,) = desk.gallery.subjects()
+    assert (anna.label, anna.references) == ("anna", 1)
+    assert isinstance(last(answer), Failed)
+
+
+def test_who_is_not_enrolled_cannot_be_renewed() -> None:
+    refused = with_anna().ask(EnrolRequest("bob", POLICY, acknowledged=True, again=True), Failed)
+    assert (refused.message, refused.exit_code) == ("nobody is enrolled as 'bob'", 2)
 
 
 @pytest.mark.parametrize(
