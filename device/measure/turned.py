@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 # right, y down, z towards the camera. Half axes: a head 150 mm wide, 220 high, 190 deep; its middle is below the eyes.
 HALF_WIDTH, HALF_HEIGHT, HALF_DEPTH = 1.2, 1.75, 1.5
 MIDDLE_Y = 0.35
-NOSE_TIP_Y, NOSE_HEIGHT = (
-    0.57,
-    0.33,
-)  # with the ellipsoid's own bulge about 0.5 before eyes and mouth, as vision/quality
+NOSE_TIP_Y = 0.57
+NOSE_HEIGHT = 0.33  # the tip then stands about 0.5 before eyes and mouth, as vision/quality has it
 NOSE_HALF_WIDTH, NOSE_HALF_LENGTH = 0.17, 0.28
 SEEN = 0.8  # of the half width: further out a photo from the front shows hardly any skin
 FINER = 2  # drawn at twice the size and averaged down
