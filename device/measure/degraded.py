@@ -21,7 +21,9 @@ from device.measure.conditions import NOMINAL_PX, VIEWS, conditions
 from device.measure.degrade import FULL_SCALE_E, READ_NOISE_E
 from device.measure.degraded_points import by_quality, by_yaw, point_of
 from device.measure.door import Door, at_width
+from device.measure.enrolment_samples import EnrolmentSamples
 from device.measure.identification import enrol
+from device.measure.poisoned import Poisoned
 from device.recognition.gallery import Gallery
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Degraded:
     threshold: float
     conditions: Sequence[Condition]
     gate: dict[str, float]
+    samples: EnrolmentSamples
+    poisoned: Poisoned
     probes: list[list[Sample]] = field(default_factory=list)
     strangers: list[list[Sample]] = field(default_factory=list)
     without_box: int = 0
@@ -77,6 +81,8 @@ class Degraded:
             "curves": curves,
             "yaw": by_yaw(clean, self.threshold),
             "quality": by_quality(seen, self.threshold),
+            "enrolment": self.samples.as_json(),
+            "poisoned": self.poisoned.as_json(self.threshold),
         }
 
 
@@ -96,11 +102,14 @@ def measure_degraded(
         "max_pitch_deg": zone.max_pitch_deg,
         "max_roll_deg": zone.max_roll_deg,
         "min_quality": config.recognition.min_quality,
+        "enrolment_min_quality": config.enrolment.min_quality,
         "frame_width_px": config.camera.width_px,
         "frame_height_px": config.camera.height_px,
     }
     ways = conditions()
-    result = Degraded(threshold, ways, gate, [[] for _ in ways], [[] for _ in ways])
+    samples = EnrolmentSamples(zone.min_face_px)
+    poisoned = gathered(searches, pictures, variant)
+    result = Degraded(threshold, ways, gate, samples, poisoned, [[] for _ in ways], [[] for _ in ways])
     gallery = Gallery(enrol(searches, pictures, variant)[0])
     place = {subject.subject_id: index for index, subject in enumerate(gallery.subjects)}
     door = Door(config, variant)
@@ -109,12 +118,19 @@ def measure_degraded(
         mine = place.get(search.identity)
         if search.role == "probe" and mine is None:
             continue  # nobody could be enrolled: identify() tells
-        into = result.probes if search.role == "probe" else result.strangers
         found = door.subject(search.picture)
         if found is None:
             result.without_box += 1
             continue
         frame, face = found
+        if search.role != "stranger":
+            samples.add(door, frame.main, face, number, degrade=search.role == "enrol")
+        if search.role != "probe":
+            whose = search.identity if search.role == "enrol" else None
+            poisoned.add(door, frame.main, face, number, whose)
+        if search.role == "enrol":
+            continue
+        into = result.probes if search.role == "probe" else result.strangers
         for index, way in enumerate(ways):
             photo, landmarks = at_width(frame.main, face, way.face_px)
             photo = way.change(photo, landmarks, np.random.default_rng([SEED, number, index]))
@@ -122,9 +138,21 @@ def measure_degraded(
     return result
 
 
+def gathered(searches: Sequence[Search], pictures: PictureSet, variant: VariantEmbeddings) -> Poisoned:
+    """The clean embeddings that poisoned galleries are made of and searched with."""
+    clean = {each.subject.subject_id: list(each.references) for each in enrol(searches, pictures, variant)[0]}
+    rows = {search.picture: pictures.matrix(variant, [search.picture])[0] for search in searches}
+    return Poisoned(
+        clean,
+        [(search.identity, rows[search.picture]) for search in searches if search.role == "probe"],
+        [rows[search.picture] for search in searches if search.role == "stranger"],
+    )
+
+
 def chosen(searches: Sequence[Search]) -> list[Search]:
-    """All probes, and at most STRANGERS of the strangers, always the same ones."""
+    """All probes, at most STRANGERS of the strangers, always the same ones, and then the photos of references."""
     probes = [search for search in searches if search.role == "probe"]
+    references = [search for search in searches if search.role == "enrol"]
     strangers = [search for search in searches if search.role == "stranger"]
     order = np.random.default_rng(SEED).permutation(len(strangers))[:STRANGERS]
-    return probes + [strangers[index] for index in sorted(order.tolist())]
+    return [*probes, *(strangers[index] for index in sorted(order.tolist())), *references]
