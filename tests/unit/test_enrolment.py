@@ -174,6 +174,15 @@ def test_one_frame_of_somebody_else_is_left_out() -> None:
     assert (sitting.session.references() @ ME > 0.9).all()
 
 
+@pytest.mark.parametrize(("likeness", "taken"), [(0.40, 1), (0.50, 2)])
+def test_how_alike_a_sample_must_be_to_be_the_same_persons(likeness: float, taken: int) -> None:
+    sitting = Sitting()
+    sitting.show(0.4, embedding=ME)
+    other = np.float32(likeness) * ME + np.sqrt(np.float32(1 - likeness**2)) * ANOTHER
+    sitting.show(0.4, embedding=other)
+    assert sitting.session.progress.taken == taken
+
+
 def test_two_frames_of_somebody_else_begin_it_again() -> None:
     sitting = Sitting()
     for _ in range(3):
