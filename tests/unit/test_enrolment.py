@@ -77,6 +77,17 @@ def test_a_turned_head_does_not_count_as_poor_quality_since_it_is_asked_for() ->
     assert Sitting().show(0.0, quality=Quality(size=1.0, pose=0.3, sharpness=1.0, exposure=1.0))
 
 
+def test_a_hint_stands_for_a_second_and_what_flickers_is_not_shown() -> None:
+    sitting = Sitting(pose_wait_s=6.0)
+    sitting.show(0.1)
+    seen = []
+    for number in range(12):
+        sitting.show(0.1, faces=1 + number % 2)
+        seen.append(sitting.session.progress.hint)
+    assert set(seen[:9]) == {HINTS["left"]}
+    assert seen[9:] == [HINTS["several_faces"]] * 3
+
+
 # Poses.
 
 
@@ -124,7 +135,7 @@ def test_turns_are_measured_from_the_persons_own_front() -> None:
 def test_a_head_turned_too_far_is_not_taken() -> None:
     sitting = Sitting(pose_wait_s=6.0)
     sitting.show(0.4)
-    sitting.show(0.4, pose=Pose(31.0, 0.0, 0.0))
+    sitting.show(1.0, pose=Pose(31.0, 0.0, 0.0))
     assert sitting.session.progress.taken == 1
     assert sitting.session.progress.hint == HINTS["too_far"]
     sitting.session.refuse("turned_away")
