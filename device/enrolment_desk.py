@@ -103,7 +103,7 @@ class EnrolmentDesk:
         if self._running is not None:
             raise InputError("somebody is being enrolled already", hint="wait until that is done")
         # Better now than after the capture: a clock in 1970, say, or a name that is taken.
-        check_consent(self._consent(request, recorded_by))
+        check_consent(self.consent(request.policy_text, recorded_by))
         options, pipeline = self._config().enrolment, self._recogniser.pipeline
         gallery = pipeline.sightings.gallery
         renews = subject_called(request.label, gallery.subjects) if request.again else None
@@ -169,7 +169,7 @@ class EnrolmentDesk:
         log.info("enrolment_dropped why=%r", why)
 
     def _complete(self, enrolment: Enrolment) -> None:
-        consent = self._consent(enrolment.request, enrolment.recorded_by)
+        consent = self.consent(enrolment.request.policy_text, enrolment.recorded_by)
         try:
             subject = self._store(enrolment, consent)
         except PorterError as error:
@@ -194,14 +194,14 @@ class EnrolmentDesk:
             return self._recogniser.gallery.renew(enrolment.renews.ref, consent, references)
         return self._recogniser.gallery.enrol(enrolment.request.label, consent, references)
 
-    def _consent(self, request: EnrolRequest, recorded_by: str) -> Consent:
-        """The consent record that an enrolment now would rest on; the store gives it its number."""
+    def consent(self, policy_text: str, recorded_by: str) -> Consent:
+        """The consent record of somebody who agrees now; the store gives it its number."""
         now_ns = self._clock.now().utc_ns
         options = self._config().enrolment
         return Consent(
             consent_id="",
             purpose=options.purpose,
-            policy_sha256=sha256(request.policy_text.encode()).hexdigest(),
+            policy_sha256=sha256(policy_text.encode()).hexdigest(),
             given_at_ns=now_ns,
             expires_at_ns=months_later(now_ns, options.consent_months),
             recorded_by=recorded_by,

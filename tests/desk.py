@@ -103,8 +103,6 @@ class Desk:
             random_bits=lambda bits: 2**bits - 1,
             publish_labels=True,
             live_max_age_s=30,
-            threshold=0.5,
-            fmr_at_threshold=1e-4,
             models=ModelHashes("sha256:1f", "sha256:a2"),
         )
 

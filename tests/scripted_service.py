@@ -14,6 +14,9 @@ from device.control import (
     Enrolled,
     Peer,
     Progress,
+    Receipt,
+    Renamed,
+    Renewed,
     Reply,
     Request,
     ServiceStatus,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 ANNA = SubjectLine(
     "anna", "p_12ab34cd", 5, "c_1", "door", "ab" * 32, "alice", "2026-11-23", "2027-11-23", 365
 )
+RECEIPT = Receipt("p_12ab34cd", "c_1", 5, "2026-11-23T10:00:00.000Z", "synced", 3, "ef" * 32)
 SUMMARY = EnrolmentSummary(
     5, ("front", "left"), "exposure", 0.65, 0.93, 0.21, "usable", "usable, but exposure was only fair"
 )
@@ -54,6 +58,8 @@ STATUS = ServiceStatus(
         Trouble("clock_unsynced", "the clock is not synchronised", "timedatectl", "2026-11-23T10:00:00.000Z")
     ],
     uptime_s=3723.4,
+    threshold=0.5,
+    expected=None,
 )
 
 
@@ -110,5 +116,7 @@ ENROLLING: dict[str, list[Reply]] = {
         Done(Enrolled(ANNA, SUMMARY)),
     ],
     "SubjectsRequest": [Done(SubjectList([ANNA]))],
-    "WithdrawRequest": [Done(Withdrawn(ANNA))],
+    "WithdrawRequest": [Done(Withdrawn(ANNA, RECEIPT))],
+    "RenewRequest": [Done(Renewed(ANNA))],
+    "RenameRequest": [Done(Renamed(ANNA))],
 }

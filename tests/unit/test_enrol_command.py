@@ -115,7 +115,7 @@ def test_anything_but_yes_enrols_nobody(
     os.write(typed, answer)
     with service(path, ENROLLING) as handler:
         assert main(["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path)]) == 1
-    assert "not agreed: nothing was captured" in capsys.readouterr().err
+    assert "not agreed: nothing was changed" in capsys.readouterr().err
     assert not handler.seen
 
 
