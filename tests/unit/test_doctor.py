@@ -12,7 +12,7 @@ import pytest
 from device.cli import main
 from device.control import Done
 from device.records import Expected
-from tests.unit.test_commands_service import STATUS, service
+from tests.scripted_service import STATUS, service
 
 if TYPE_CHECKING:
     from pathlib import Path
