@@ -10,7 +10,7 @@ Variants (`--variant`, again for more; without: float int8 cpu): float is the ON
 variant for the Edge TPU run on the CPU, cpu what the loader picks for the CPU; NAME=FILE any other .tflite.
 Everything runs through the product's own detection, alignment, embedding and gallery code. `--degraded NAME` adds,
 for that variant, the searches under bad conditions (degraded.py). Writes evaluate.json and plots into `--out`; shares
-in the JSON are 0 to 1. `make accuracy` makes docs/accuracy.md of it.
+in the JSON are 0 to 1. `make accuracy` makes docs/accuracy.md of it. `--attacks` measures that instead (liveness.py).
 """
 
 from __future__ import annotations
