@@ -7,11 +7,17 @@ import sqlite3
 from importlib import resources
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from device.errors import GalleryLocked, StorageError
+from device.recognition.consent import sound
 from device.records import Consent, Subject
+from device.sealing import new_key, opened, seal
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 Marks = tuple[str, str, int]  # kind of source, embedder, dimension
 
@@ -31,6 +37,11 @@ INSERT INTO consent (subject_id, ref, label, purpose, policy_sha256, given_at_ns
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 REFER = "INSERT INTO reference (consent, position, embedder_sha256, sealed) VALUES (?, ?, ?, ?)"
+SEALED_KEY = """
+SELECT sealed FROM subject_key JOIN consent ON number = subject_key.consent WHERE subject_id = ?"""
+SEALED_REFERENCES = """
+SELECT position, embedder_sha256, sealed FROM reference JOIN consent ON number = reference.consent
+WHERE subject_id = ?"""
 KEYLESS = "SELECT subject_id FROM consent WHERE number NOT IN (SELECT consent FROM subject_key)"
 
 
@@ -90,10 +101,69 @@ def create(db: sqlite3.Connection, marks: tuple[str, str, int, bytes, bytes]) ->
     db.execute(f"PRAGMA user_version = {VERSION}")
 
 
+def connect(path: Path, busy_s: float) -> sqlite3.Connection:
+    """The gallery's only connection, with the settings that make erasing certain."""
+    db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+    # EXCLUSIVE before WAL: then there is no shared-memory file, and no reader who could hold the log back.
+    for pragma in (
+        "locking_mode=EXCLUSIVE",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "secure_delete=ON",
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+        "trusted_schema=OFF",
+    ):
+        try:
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        except sqlite3.Error:
+            db.close()
+            raise
+    return db
+
+
 def consistent(db: sqlite3.Connection) -> bool:
     """Whether SQLite finds pages, indexes, checks and foreign keys in order."""
     found = db.execute("PRAGMA integrity_check(1)").fetchall()
     return found == [("ok",)] and not db.execute("PRAGMA foreign_key_check").fetchall()
+
+
+def keep_references(
+    db: sqlite3.Connection,
+    root_key: bytes,
+    whose: tuple[int | None, str],
+    rows: NDArray[np.float32],
+    embedder_sha256: str,
+) -> None:
+    """Stores references ((R, D) float32, in the basis) under a new key. whose: number of the consent, subject_id."""
+    number, subject_id = whose
+    key = new_key()
+    db.execute("INSERT INTO subject_key VALUES (?, ?)", (number, seal(root_key, subject_id, key)))
+    boxes = [seal(key, f"{subject_id} {place}", row.tobytes()) for place, row in enumerate(rows)]
+    db.executemany(REFER, [(number, place, embedder_sha256, box) for place, box in enumerate(boxes)])
+
+
+def read_references(
+    path: Path, db: sqlite3.Connection, root_key: bytes, dimension: int
+) -> dict[str, NDArray[np.float32]]:
+    """Every subject's references, (R, D) float32 in the basis, by subject_id. Raises StorageError."""
+    found: dict[str, list[bytes]] = {}
+    for subject_id, position, sealed_key, box in db.execute(REFERENCES):
+        key = opened(root_key, subject_id, sealed_key)
+        row = None if key is None else opened(key, f"{subject_id} {position}", box)
+        if row is None or len(row) != 4 * dimension or not sound(np.frombuffer(row, "<f4")[np.newaxis]):
+            raise StorageError(f"{path}: a reference is damaged", hint="restart porter-vision")
+        found.setdefault(subject_id, []).append(row)
+    return {
+        subject_id: np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), dimension)
+        for subject_id, rows in found.items()
+    }
+
+
+def terms(consent: Consent) -> tuple[str, str, int, int, str]:
+    """A consent as `ENROL` takes it, after subject_id, ref and label."""
+    given = (consent.purpose, consent.policy_sha256, consent.given_at_ns, consent.expires_at_ns)
+    return (*given, consent.recorded_by)
 
 
 def subject_of(row: tuple[str, str, str, int, str, str, int, int, str, int]) -> Subject:

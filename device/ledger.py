@@ -18,7 +18,7 @@ from device.records import LedgerHead
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Kind = Literal["enrolled", "withdrawn", "expired", "erased"]
+Kind = Literal["enrolled", "renewed", "withdrawn", "expired", "erased", "key_rotated"]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 START = LedgerHead(0, "0" * 64)
 
@@ -97,11 +97,11 @@ def read_entries(lines: Iterable[bytes]) -> list[LedgerEntry]:
 
 
 def consenting(entries: Sequence[LedgerEntry]) -> dict[str, LedgerEntry]:
-    """Whose consent stands, by subject_id: the entry that it was given by. Time is not looked at."""
+    """Whose consent stands, by subject_id: the entry with its present terms. Time is not looked at."""
     standing: dict[str, LedgerEntry] = {}
     for entry in entries:
-        if entry.kind == "enrolled":
+        if entry.kind == "enrolled" or (entry.kind == "renewed" and entry.subject in standing):
             standing[entry.subject] = entry
-        else:
+        elif entry.kind in ("withdrawn", "expired", "erased"):
             standing.pop(entry.subject, None)
     return standing

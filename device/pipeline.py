@@ -66,9 +66,9 @@ class Pipeline:
             if not taker.accepts(quality, now):
                 continue
             self.counters.embedded += 1
-            probe = Probe(self.embedder.embed(image), quality.overall)
-            scores = self.sightings.gallery.compare(probe.embedding, now)
-            decided += taker.offer(track, probe, scores, now)
+            embedding = (self.embedder.embed_mirrored if self.enrolment else self.embedder.embed)(image)
+            scores = self.sightings.gallery.compare(embedding, now)
+            decided += taker.offer(track, Probe(embedding, quality.overall, pose), scores, now)
         # During an enrolment nobody looks who is on a track, so no visit is kept alive by one.
         return decided + self.close(now, () if self.enrolment else tuple(track for track, _ in faces))
 

@@ -115,6 +115,20 @@ class GalleryStore(Protocol):
         """
         ...
 
+    def renew(
+        self, label_or_ref: str, consent: Consent, references: NDArray[np.float32] | None = None
+    ) -> Subject:
+        """Puts a new consent in the old one's place, and new references where some are given; ref and label stay.
+
+        All or nothing, durable on return; what it replaces is erased. Raises InputError (nobody of that name,
+        no consent), StorageError.
+        """
+        ...
+
+    def rename(self, label_or_ref: str, label: str) -> Subject:
+        """Gives a subject another label. Raises InputError (nobody of that name, label taken), StorageError."""
+        ...
+
     def subjects(self) -> Sequence[Subject]:
         """Everyone stored, by label."""
         ...

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from device.geometry import Box
 
 Phase = Literal["start", "end"]
+PoseName = Literal["front", "left", "right", "up", "down"]
+PoseState = Literal["given", "asked", "open", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Probe:
 
     embedding: NDArray[np.float32]
     quality: float
+    pose: Pose = Pose(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,25 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class EnrolmentSummary:
+    """What an enrolment's references are worth.
+
+    poses: those covered. weakest: the part of the quality that was lowest over the references, with its mean, 0 to 1.
+    similarity: mean cosine among the references. nearest: the highest score of one of its samples against anybody
+    else, None where nobody else is enrolled; whose it is, is told to no one. sentence: all of it in plain words.
+    """
+
+    references: int
+    poses: tuple[PoseName, ...]
+    weakest: str
+    weakest_quality: float
+    similarity: float
+    nearest: float | None
+    verdict: Literal["good", "usable", "again"]
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerHead:
     """The newest entry of the consent ledger: its number, from 1, and its SHA-256 in hexadecimal."""
 
@@ -131,16 +153,39 @@ class LedgerHead:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A decision: this subject's visit starts or ends. Scores are those fused when it was decided."""
+    """A decision: this subject's visit starts or ends. Scores are those fused when it was decided.
+
+    threshold: what the score had to reach then; fmr: the false match rate per comparison there, None if unmeasured.
+    """
 
     phase: Phase
     visit_id: str
     subject: Subject
     captured: Stamp
+    threshold: float
+    fmr: float | None
     score: float
     margin: float
     frames: int
     quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What to expect at a threshold: rates with their 95 % intervals. counted: false matches so rare were counted.
+
+    fmr: of one comparison; fpir: of a stranger's visit; fnir: of a subject's first look, before frames are fused.
+    """
+
+    threshold: float
+    subjects: int
+    fmr: float
+    fmr_95: tuple[float, float]
+    fpir: float
+    fpir_95: tuple[float, float]
+    fnir: float
+    fnir_95: tuple[float, float]
+    counted: bool
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from device.errors import GalleryLocked, PorterError, StorageError
 from device.ledger import LedgerEntry, Terms, consenting
 from device.payloads import rfc3339, utc_ns_of
-from device.recognition.consent import EARLIEST_NS, no_such_subject, normal_label
+from device.recognition.consent import EARLIEST_NS, subject_called
 from device.recognition.consent_time import ConsentTime
 
 if TYPE_CHECKING:
@@ -89,14 +89,32 @@ class Registrar:
             raise
         return subject
 
+    def renew(
+        self, label_or_ref: str, consent: Consent, references: NDArray[np.float32] | None = None
+    ) -> Subject:
+        """Puts a new consent in the old one's place and writes it down. Raises InputError, StorageError.
+
+        Where the ledger cannot be written the new consent stands all the same, and the next start writes it down.
+        """
+        subject = self._store.renew(label_or_ref, consent, references)
+        try:
+            self._write("renewed", subject, terms=terms_of(subject.consent, self._camera))
+        except StorageError as error:
+            raise StorageError(
+                f"renewed, but not written into the ledger yet: {error.message}",
+                hint=f"{error.hint}; then restart porter-vision, which writes it down",
+            ) from error
+        return subject
+
+    def rename(self, label_or_ref: str, label: str) -> Subject:
+        """Gives a subject another label. The ledger knows no labels. Raises InputError, StorageError."""
+        return self._store.rename(label_or_ref, label)
+
     def withdraw(self, label_or_ref: str) -> Subject:
         """Ends a subject's consent and erases them. Raises InputError, StorageError."""
-        names = (label_or_ref.strip(), normal_label(label_or_ref))
-        for subject in self._store.subjects():
-            if names[0] == subject.ref or names[1] == subject.label:
-                self._end("withdrawn", [subject])
-                return subject
-        raise no_such_subject(label_or_ref)
+        subject = subject_called(label_or_ref, self._store.subjects())
+        self._end("withdrawn", [subject])
+        return subject
 
     def erase_expired(self, now_utc_ns: int) -> Sequence[Subject]:
         """Erases everyone whose consent has ended; returns them. Raises StorageError."""
@@ -142,11 +160,17 @@ class Registrar:
         present = {subject.subject_id: subject for subject in self._store.subjects()}
         returned = 0
         for subject_id, subject in present.items():
-            if subject_id in standing:
+            entry = standing.get(subject_id)
+            if entry is not None and entry.terms == terms_of(subject.consent, *cameras_of(entry)):
+                continue
+            if entry is not None and number_of(subject) > number_in(entry):
+                # Stopped between the renewal and its line: the consent was given, and only its line is missing.
+                terms = terms_of(subject.consent, self._camera)
+                self._write("renewed", subject, terms=terms, reason="written down at the next start")
                 continue
             returned += subject_id in known
             self._store.withdraw(subject.ref)
-            self._write("erased", subject, reason="no consent stands in the ledger")
+            self._write("erased", subject, reason="no consent with these terms stands in the ledger")
             log.warning("erased_without_consent ref=%s", subject.ref)
         for subject_id, entry in standing.items():
             if subject_id not in present:
@@ -184,13 +208,28 @@ class Registrar:
         self._store.mark(self._ledger.append(entry).head)
 
 
-def terms_of(consent: Consent, camera: str) -> Terms:
+def number_of(subject: Subject) -> int:
+    """The number of a subject's consent: every new consent of a gallery has a higher one."""
+    return int(subject.consent.consent_id.removeprefix("c_"))
+
+
+def number_in(entry: LedgerEntry) -> int:
+    """The number of the consent that an entry tells of."""
+    return int(entry.terms.consent.removeprefix("c_")) if entry.terms else 0
+
+
+def cameras_of(entry: LedgerEntry) -> list[str]:
+    """The cameras that an entry's consent is for."""
+    return entry.terms.cameras if entry.terms else []
+
+
+def terms_of(consent: Consent, *cameras: str) -> Terms:
     """What the ledger says of a consent."""
     return Terms(
         consent=consent.consent_id,
         policy_sha256=consent.policy_sha256,
         purpose=consent.purpose,
-        cameras=[camera],
+        cameras=list(cameras),
         given_at_ns=consent.given_at_ns,
         expires_at_ns=consent.expires_at_ns,
         recorded_by=consent.recorded_by,

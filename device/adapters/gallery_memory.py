@@ -21,8 +21,7 @@ from device.recognition.consent import (
     gallery_full,
     label_taken,
     new_ref,
-    no_such_subject,
-    normal_label,
+    subject_called,
 )
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Consent, LedgerHead, Subject
@@ -82,18 +81,43 @@ class MemoryGallery:
         self._enrolled[label] = EnrolledReferences(subject, rows @ self._basis.T)
         return subject
 
+    def renew(
+        self, label_or_ref: str, consent: Consent, references: NDArray[np.float32] | None = None
+    ) -> Subject:
+        """Puts a new consent, and new references where some are given, in the old ones' place."""
+        old = subject_called(label_or_ref, self.subjects())
+        check_consent(consent)
+        rows = self._enrolled[old.label].references
+        if references is not None:
+            rows = checked_references(references, self._dimension) @ self._basis.T
+        self._write()
+        self._consents += 1
+        consent = replace(consent, consent_id=f"c_{self._consents}")
+        subject = replace(old, consent=consent, references=len(rows))
+        self._enrolled[old.label] = EnrolledReferences(subject, rows)
+        return subject
+
+    def rename(self, label_or_ref: str, label: str) -> Subject:
+        """Gives a subject another label."""
+        old = subject_called(label_or_ref, self.subjects())
+        label = checked_label(label)
+        if label != old.label and label in self._enrolled:
+            raise label_taken(label)
+        self._write()
+        subject = replace(old, label=label)
+        self._enrolled[label] = EnrolledReferences(subject, self._enrolled.pop(old.label).references)
+        return subject
+
     def subjects(self) -> Sequence[Subject]:
         """Everyone kept, by label."""
         return [one.subject for one in self._by_label()]
 
     def withdraw(self, label_or_ref: str) -> Subject:
         """Forgets a subject. Raises InputError, StorageError."""
-        for one in self.subjects():
-            if label_or_ref == one.ref or normal_label(label_or_ref) == one.label:
-                self._write()
-                del self._enrolled[one.label]
-                return one
-        raise no_such_subject(label_or_ref)
+        one = subject_called(label_or_ref, self.subjects())
+        self._write()
+        del self._enrolled[one.label]
+        return one
 
     def erase_expired(self, now_utc_ns: int) -> Sequence[Subject]:
         """Forgets everyone whose consent has ended; returns them."""

@@ -11,7 +11,7 @@ What may surprise:
 - References are turned into a secret basis before they are sealed, and stay in it in memory as well: `basis` turns a
   probe the same way. Scores do not change by it.
 - A damaged file is looked at read-only, then renamed with its -wal and -shm, never written to.
-- One thread at a time; which one may change.
+- One thread at a time.
 """
 
 from __future__ import annotations
@@ -30,13 +30,18 @@ from device.gallery_file import (
     ENROL,
     KEYLESS,
     REFER,
-    REFERENCES,
+    SEALED_KEY,
+    SEALED_REFERENCES,
     SUBJECTS,
     check_maker,
     check_marks,
+    connect,
     consistent,
     create,
+    keep_references,
+    read_references,
     subject_of,
+    terms,
 )
 from device.ports import EnrolledReferences
 from device.private_database import DAMAGED, make_private, move_aside, storage_error
@@ -47,9 +52,7 @@ from device.recognition.consent import (
     gallery_full,
     label_taken,
     new_ref,
-    no_such_subject,
-    normal_label,
-    sound,
+    subject_called,
 )
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Consent, LedgerHead, Subject
@@ -117,7 +120,7 @@ class SqliteGallery:
     def load(self, now_utc_ns: int) -> Sequence[EnrolledReferences]:
         """Everyone whose consent holds at `now_utc_ns`, by label. Raises StorageError."""
         with self._guard("read"):
-            rows = self._opened(self._db, self._root_key)
+            rows = read_references(self._path, self._db, self._root_key, self._dimension)
             subjects = self.subjects()
         return [
             EnrolledReferences(one, rows[one.subject_id])
@@ -138,11 +141,43 @@ class SqliteGallery:
                 raise gallery_full()
             subject_id = self._random_token()[:32]
             ref = new_ref(self._random_token, {one.ref for one in present})
-            given = (consent.purpose, consent.policy_sha256, consent.given_at_ns, consent.expires_at_ns)
-            record = (subject_id, ref, label, *given, consent.recorded_by)
-            number = db.execute(ENROL, record).lastrowid
-            self._keep(db, number, subject_id, np.ascontiguousarray(rows @ self._basis.T, dtype="<f4"))
+            number = db.execute(ENROL, (subject_id, ref, label, *terms(consent))).lastrowid
+            self._keep(db, number, subject_id, rows)
         return Subject(subject_id, ref, label, replace(consent, consent_id=f"c_{number}"), len(rows))
+
+    def renew(
+        self, label_or_ref: str, consent: Consent, references: NDArray[np.float32] | None = None
+    ) -> Subject:
+        """Puts a new consent, and new references where some are given, in the old ones' place, all or nothing.
+
+        The old record goes, so that the new one has a number of its own. Raises InputError, StorageError.
+        """
+        check_consent(consent)
+        rows = None if references is None else checked_references(references, self._dimension)
+        with self._change("changed") as db:
+            old = subject_called(label_or_ref, self.subjects())
+            key = db.execute(SEALED_KEY, (old.subject_id,)).fetchone()
+            boxes = db.execute(SEALED_REFERENCES, (old.subject_id,)).fetchall()
+            db.execute("DELETE FROM consent WHERE subject_id = ?", (old.subject_id,))
+            number = db.execute(ENROL, (old.subject_id, old.ref, old.label, *terms(consent))).lastrowid
+            if rows is not None:
+                self._keep(db, number, old.subject_id, rows)
+            else:
+                db.execute("INSERT INTO subject_key VALUES (?, ?)", (number, *key))
+                db.executemany(REFER, [(number, *box) for box in boxes])
+        kept = len(boxes) if rows is None else len(rows)
+        return replace(old, consent=replace(consent, consent_id=f"c_{number}"), references=kept)
+
+    def rename(self, label_or_ref: str, label: str) -> Subject:
+        """Gives a subject another label. Raises InputError, StorageError."""
+        label = checked_label(label)
+        with self._change("changed") as db:
+            present = self.subjects()
+            old = subject_called(label_or_ref, present)
+            if any(one.label == label and one.ref != old.ref for one in present):
+                raise label_taken(label)
+            db.execute("UPDATE consent SET label = ? WHERE subject_id = ?", (label, old.subject_id))
+        return replace(old, label=label)
 
     def subjects(self) -> Sequence[Subject]:
         """Everyone stored, by label. Raises StorageError."""
@@ -151,11 +186,7 @@ class SqliteGallery:
 
     def withdraw(self, label_or_ref: str) -> Subject:
         """Erases a subject, their consent record and references. Raises InputError, StorageError."""
-        names = (label_or_ref.strip(), normal_label(label_or_ref))
-        found = [one for one in self.subjects() if one.ref == names[0] or one.label == names[1]]
-        if not found:
-            raise no_such_subject(label_or_ref)
-        return self._erase(found)[0]
+        return self._erase([subject_called(label_or_ref, self.subjects())])[0]
 
     def erase_expired(self, now_utc_ns: int) -> Sequence[Subject]:
         """Erases everyone whose consent has ended; returns them. Raises StorageError."""
@@ -203,30 +234,9 @@ class SqliteGallery:
     def _keep(
         self, db: sqlite3.Connection, number: int | None, subject_id: str, rows: NDArray[np.float32]
     ) -> None:
-        """Stores references, already in the basis, under a new key."""
-        key = new_key()
-        db.execute("INSERT INTO subject_key VALUES (?, ?)", (number, seal(self._root_key, subject_id, key)))
-        boxes = [seal(key, f"{subject_id} {place}", row.tobytes()) for place, row in enumerate(rows)]
-        made_by = self._embedder_sha256
-        db.executemany(REFER, [(number, place, made_by, box) for place, box in enumerate(boxes)])
-
-    def _opened(self, db: sqlite3.Connection, root_key: bytes) -> dict[str, NDArray[np.float32]]:
-        """Every subject's references, (R, D) float32 in the basis. Raises StorageError where one is damaged."""
-        found: dict[str, list[bytes]] = {}
-        for subject_id, position, sealed_key, box in db.execute(REFERENCES):
-            key = opened(root_key, subject_id, sealed_key)
-            row = None if key is None else opened(key, f"{subject_id} {position}", box)
-            if (
-                row is None
-                or len(row) != 4 * self._dimension
-                or not sound(np.frombuffer(row, "<f4")[np.newaxis])
-            ):
-                raise StorageError(f"{self._path}: a reference is damaged", hint="restart porter-vision")
-            found.setdefault(subject_id, []).append(row)
-        return {
-            subject_id: np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), self._dimension)
-            for subject_id, rows in found.items()
-        }
+        """Stores references, turned into the basis, under a new key."""
+        turned = np.ascontiguousarray(rows @ self._basis.T, dtype="<f4")
+        keep_references(db, self._root_key, (number, subject_id), turned, self._embedder_sha256)
 
     def _unlock(self, db: sqlite3.Connection) -> tuple[bytes, NDArray[np.float32]]:
         """The root key and the basis. Raises GalleryLocked where the device key does not open them."""
@@ -298,24 +308,14 @@ class SqliteGallery:
     def _opens(self, db: sqlite3.Connection) -> bool:
         """Whether everything sealed opens with the device key. Raises GalleryLocked for another key."""
         try:
-            self._opened(db, self._unlock(db)[0])
+            read_references(self._path, db, self._unlock(db)[0], self._dimension)
         except StorageError:
             return False
         return True
 
     def _open(self, busy_s: float) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+        db = connect(self._path, busy_s)
         try:
-            # EXCLUSIVE before WAL: then there is no shared-memory file, and no reader who could hold the log back.
-            for pragma in (
-                "locking_mode=EXCLUSIVE",
-                "journal_mode=WAL",
-                "synchronous=FULL",
-                "secure_delete=ON",
-            ):
-                db.execute(f"PRAGMA {pragma}").fetchall()
-            for pragma in ("foreign_keys=ON", "temp_store=MEMORY", "trusted_schema=OFF"):
-                db.execute(f"PRAGMA {pragma}").fetchall()
             db.execute("BEGIN IMMEDIATE")  # takes the lock for good
             if not db.execute("PRAGMA user_version").fetchone()[0]:
                 root_key = new_key()

@@ -7,45 +7,47 @@ is stored before the last good sample; Ctrl-C at any moment leaves nothing.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sys
 import unicodedata
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
-from device.commands.common import add_service_arguments, agreed, client, name
+from device.commands.agreement import add_agreement_arguments, agreement
+from device.commands.common import add_service_arguments, client, name
 from device.control import (
-    MAX_POLICY_BYTES,
     Enrolled,
     EnrolRequest,
     SubjectList,
     SubjectsRequest,
-    policy_problem,
 )
-from device.errors import InputError, PorterError
+from device.errors import PorterError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from device.adapters.control_client import ControlClient
     from device.control import Progress, SubjectLine
+    from device.records import EnrolmentSummary, PoseName, PoseState
 
 INTERRUPTED = 130
+AGAIN_AFTERMATH = "the capture is dropped; the references are the old ones, unless it was done at that moment"
+SIGNS: Mapping[PoseState, str] = {"given": "✓", "asked": "›", "open": "·", "skipped": "–"}
+ASCII_SIGNS: Mapping[PoseState, str] = {"given": "+", "asked": ">", "open": ".", "skipped": "-"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("--label", required=True, help="how the subject is called on this device")
-    parser.add_argument("--policy", required=True, type=Path, metavar="FILE", help="the consent text, UTF-8")
-    parser.add_argument(
-        "--yes", action="store_true", help="state that the person has read the consent text and agreed to it"
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--label", help="how the subject is called on this device")
+    who.add_argument(
+        "--again",
+        metavar="LABEL-or-REF",
+        help="new references and a new consent for who is enrolled so; the old ones stay until the new are stored",
     )
-    parser.add_argument(
-        "--recorded-by", metavar="NAME", help="who records the consent (default: your user name)"
-    )
+    add_agreement_arguments(parser)
     parser.add_argument(
         "--json", action="store_true", help="print progress and result as JSON, one object a line"
     )
@@ -54,24 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Enrols; 0 done, 1 not agreed or not enrolled, 2 wrong use, 130 interrupted."""
-    label = name(args.label, "--label")
-    recorder = name(args.recorded_by, "--recorded-by", 100) if args.recorded_by is not None else None
-    policy = read_policy(args.policy)
+    again = args.again is not None
+    label = name(args.again, "--again") if again else name(args.label, "--label")
     service = client(args)
-    digest = hashlib.sha256(policy.encode()).hexdigest()
-    if args.yes:
-        print(f"consent text {args.policy} (SHA-256 {digest}): agreed to, as --yes states", file=sys.stderr)
-    else:
-        print(f"{policy.rstrip()}\n\n(SHA-256 {digest})\n", file=sys.stderr)
-        if not agreed(f"Does the person to be enrolled as {label!r} agree to this?", flag="--yes"):
-            raise PorterError("not agreed: nothing was captured")
-    request = EnrolRequest(label, policy, acknowledged=True, recorded_by=recorder)
+    what = "who is enrolled" if again else "to be enrolled"
+    given = agreement(args, f"Does the person {what} as {label!r} agree to this?")
+    request = EnrolRequest(
+        label, given.policy_text, acknowledged=True, recorded_by=given.recorded_by, again=again
+    )
     view = ProgressView(sys.stdout, as_json=args.json)
     try:
         enrolled = service.ask(request, Enrolled, view.show)
     except KeyboardInterrupt:
         view.end_line()
-        print(f"porter: interrupted: {aftermath(service, label)}", file=sys.stderr)
+        left = AGAIN_AFTERMATH if again else aftermath(service, label)
+        print(f"porter: interrupted: {left}", file=sys.stderr)
         return INTERRUPTED
     except PorterError:
         view.end_line()
@@ -91,21 +90,6 @@ def aftermath(service: ControlClient, label: str) -> str:
     return "the capture is dropped, nothing is stored"
 
 
-def read_policy(path: Path) -> str:
-    """The consent text, byte for byte, so that its SHA-256 is the file's. Raises InputError."""
-    hint = "write down what the person agrees to, as plain text of at most 64 KiB"
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_POLICY_BYTES + 1).decode("utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start}: expected UTF-8 text", hint=hint) from None
-    if problem := policy_problem(text):
-        raise InputError(f"{path}: {problem}", hint=hint)
-    return text
-
-
 class ProgressView:
     """Shows an enrolment: one line drawn again and again on a terminal, else a line whenever something changed."""
 
@@ -114,7 +98,8 @@ class ProgressView:
         self._as_json = as_json
         self._redraw = not as_json and out.isatty()
         self._columns = columns or shutil.get_terminal_size().columns
-        self._shown = ("", -1)
+        self._signs = signs_for(out)
+        self._shown = ""
         self._open = False
 
     def show(self, progress: Progress) -> None:
@@ -122,20 +107,24 @@ class ProgressView:
         if self._as_json:
             self._line(msgspec.json.encode(progress).decode())
             return
-        text = f"{bar(progress.taken, progress.needed)}  {progress.hint}"
+        text = f"{poses_line(progress.poses, self._signs)}{progress.taken}/{progress.needed}  {progress.hint}"
         if self._redraw:
             text = f"{text}  ({progress.seconds_left:.0f} s left)"[: self._columns - 1]
             self._out.write(f"\r\x1b[K{text}")
             self._out.flush()
             self._open = True
-        elif self._shown != (progress.hint, progress.taken):
-            self._shown = (progress.hint, progress.taken)
+        elif self._shown != text:
+            self._shown = text
             self._line(text)
 
     def finish(self, enrolled: Enrolled) -> None:
         """Shows the result."""
         self.end_line()
-        self._line(msgspec.json.encode(enrolled).decode() if self._as_json else sentence(enrolled.subject))
+        if self._as_json:
+            self._line(msgspec.json.encode(enrolled).decode())
+            return
+        self._line(sentence(enrolled.subject))
+        self._line(quality_lines(enrolled.summary))
 
     def end_line(self) -> None:
         """Leaves the line that is drawn again and again."""
@@ -147,9 +136,18 @@ class ProgressView:
         print(text, file=self._out, flush=True)
 
 
-def bar(taken: int, needed: int) -> str:
-    """`[###--] 3/5`."""
-    return f"[{'#' * taken}{'-' * (needed - taken)}] {taken}/{needed}"
+def signs_for(out: TextIO) -> Mapping[PoseState, str]:
+    """How poses are marked: with check marks where the output can show them, in ASCII elsewhere."""
+    try:
+        "".join(SIGNS.values()).encode(out.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII_SIGNS
+    return SIGNS
+
+
+def poses_line(poses: Mapping[PoseName, PoseState], signs: Mapping[PoseState, str]) -> str:
+    """`front ✓ left ✓ right › up · down ·` and two blanks; nothing where no poses were told."""
+    return "".join(f"{name} {signs[state]} " for name, state in poses.items()) + (" " if poses else "")
 
 
 def sentence(subject: SubjectLine) -> str:
@@ -157,4 +155,14 @@ def sentence(subject: SubjectLine) -> str:
     return (
         f"enrolled {subject.label} as {subject.ref} with {subject.references} references; "
         f"consent {subject.consent} ends on {subject.until}"
+    )
+
+
+def quality_lines(summary: EnrolmentSummary) -> str:
+    """What the references are worth, in numbers and in a sentence."""
+    nearest = "nobody else is enrolled" if summary.nearest is None else f"{summary.nearest:.2f}"
+    return (
+        f"quality: {summary.sentence}\n"
+        f"  poses {', '.join(summary.poses)}; weakest part: {summary.weakest} {summary.weakest_quality:.2f}\n"
+        f"  alike among themselves {summary.similarity:.2f}; nearest other subject: {nearest}"
     )

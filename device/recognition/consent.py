@@ -16,11 +16,11 @@ from device.errors import InputError
 from device.recognition.gallery import MAX_SUBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from numpy.typing import NDArray
 
-    from device.records import Consent
+    from device.records import Consent, Subject
 
 MAX_REFERENCES = 8
 DAY_NS = 86_400_000_000_000
@@ -97,9 +97,13 @@ def new_ref(random_token: Callable[[], str], taken: Collection[str]) -> str:
     raise ValueError("random_token gave the same token a hundred times")
 
 
-def no_such_subject(label_or_ref: str) -> InputError:
-    """The error where nobody of this name is enrolled."""
-    return InputError(f"nobody is enrolled as {label_or_ref!r}", hint="`porter subjects` lists who is")
+def subject_called(label_or_ref: str, subjects: Iterable[Subject]) -> Subject:
+    """The one of this label or ref. Raises InputError where there is none."""
+    ref, label = label_or_ref.strip(), normal_label(label_or_ref)
+    for subject in subjects:
+        if ref == subject.ref or label == subject.label:
+            return subject
+    raise InputError(f"nobody is enrolled as {label_or_ref!r}", hint="`porter subjects` lists who is")
 
 
 def label_taken(label: str) -> InputError:

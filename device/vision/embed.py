@@ -46,6 +46,15 @@ class Embedder:
         length = math.sqrt(float(vector @ vector))
         return vector / np.float32(length) if length > 0.0 else vector
 
+    def embed_mirrored(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As `embed`, of the crop and its mirror image together: the mean of the two, of unit length.
+
+        Two invocations, so for references only: neither side's light and parting of the hair counts for all.
+        """
+        both = self.embed(crop) + self.embed(np.ascontiguousarray(crop[:, ::-1]))
+        length = math.sqrt(float(both @ both))
+        return both / np.float32(length) if length > 0.0 else both
+
     def forget(self) -> None:
         """Embeds a black crop, where a face was embedded last, so that nothing of it stays in the interpreter."""
         if self._holds_face:

@@ -206,6 +206,54 @@ def test_an_ended_consent_is_not_loaded_and_then_erased(gallery: GalleryStore) -
     assert gallery.subjects() == [long]
 
 
+def test_a_renewed_consent_has_another_number_and_all_else_stays(gallery: GalleryStore) -> None:
+    anna = gallery.enrol("anna", CONSENT, references(1))
+    later = replace(CONSENT, policy_sha256="cd" * 32, expires_at_ns=GIVEN_NS + 2 * YEAR_NS)
+    renewed = gallery.renew("anna", later)
+    assert renewed == replace(anna, consent=replace(later, consent_id=renewed.consent.consent_id))
+    assert renewed.consent.consent_id != anna.consent.consent_id
+    (loaded,) = gallery.load(GIVEN_NS + YEAR_NS)
+    assert loaded.subject == renewed
+    assert loaded.references @ gallery.basis == pytest.approx(references(1), abs=1e-6)
+
+
+def test_new_references_replace_the_old_ones(gallery: GalleryStore) -> None:
+    anna = gallery.enrol("anna", CONSENT, references(1))
+    gallery.enrol("bert", CONSENT, references(2))
+    renewed = gallery.renew(anna.ref, CONSENT, references(3, rows=8))
+    assert (renewed.ref, renewed.label, renewed.references) == (anna.ref, "anna", 8)
+    loaded = gallery.load(GIVEN_NS)[0]
+    assert loaded.references @ gallery.basis == pytest.approx(references(3, rows=8), abs=1e-6)
+    assert len(gallery.subjects()) == 2
+
+
+def test_a_renewal_that_is_refused_changes_nothing(gallery: GalleryStore) -> None:
+    anna = gallery.enrol("anna", CONSENT, references(1))
+    with pytest.raises(InputError, match="nobody is enrolled"):
+        gallery.renew("bert", CONSENT)
+    with pytest.raises(InputError, match="consent"):
+        gallery.renew("anna", replace(CONSENT, purpose=""))
+    with pytest.raises(InputError, match="unit length"):
+        gallery.renew("anna", CONSENT, references(3) * np.float32(2))
+    assert gallery.subjects() == [anna]
+    assert gallery.load(GIVEN_NS)[0].references @ gallery.basis == pytest.approx(references(1), abs=1e-6)
+
+
+def test_another_label_is_the_same_subject(gallery: GalleryStore) -> None:
+    anna = gallery.enrol("anna", CONSENT, references(1))
+    bert = gallery.enrol("bert", CONSENT, references(2))
+    assert gallery.rename("anna", " Zoë ") == replace(anna, label="Zoë")
+    assert gallery.subjects() == [replace(anna, label="Zoë"), bert], "by label, capitals first"
+    assert gallery.rename("Zoë", "Zoë").label == "Zoë"
+    with pytest.raises(InputError, match="already taken"):
+        gallery.rename("Zoë", "bert")
+    with pytest.raises(InputError, match="nobody is enrolled"):
+        gallery.rename("anna", "carl")
+    with pytest.raises(InputError, match="1 to 64"):
+        gallery.rename("bert", "")
+    assert {one.subject.label for one in gallery.load(GIVEN_NS)} == {"Zoë", "bert"}
+
+
 def test_closing_twice_is_harmless(gallery: GalleryStore) -> None:
     gallery.close()
     gallery.close()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import io
 import json
@@ -11,10 +12,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from device.adapters.control_socket import ControlServer
@@ -28,6 +31,11 @@ from device.control import (
     PauseRequest,
     Peer,
     Progress,
+    Receipt,
+    Renamed,
+    RenameRequest,
+    Renewed,
+    RenewRequest,
     Reply,
     Request,
     ServiceStatus,
@@ -38,14 +46,22 @@ from device.control import (
     WithdrawRequest,
 )
 from device.payloads import ModelInfo, Trouble
+from device.records import EnrolmentSummary
 from device.supervisor import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from device.records import PoseName, PoseState
+
 ANNA = SubjectLine(
     "anna", "p_12ab34cd", 5, "c_1", "door", "ab" * 32, "alice", "2026-11-23", "2027-11-23", 365
 )
+RECEIPT = Receipt("p_12ab34cd", "c_1", 5, "2026-11-23T10:00:00.000Z", "synced", 3, "ef" * 32)
+SUMMARY = EnrolmentSummary(
+    5, ("front", "left"), "exposure", 0.65, 0.93, 0.21, "usable", "usable, but exposure was only fair"
+)
+POSES: dict[PoseName, PoseState] = {"front": "given", "left": "asked", "right": "open", "up": "skipped"}
 STATUS = ServiceStatus(
     state="running",
     camera="cam0",
@@ -63,6 +79,8 @@ STATUS = ServiceStatus(
         Trouble("clock_unsynced", "the clock is not synchronised", "timedatectl", "2026-11-23T10:00:00.000Z")
     ],
     uptime_s=3723.4,
+    threshold=0.5,
+    expected=None,
 )
 
 
@@ -72,6 +90,7 @@ class Script:
     def __init__(self, replies: Sequence[Reply]) -> None:
         self.replies = list(replies)
         self.cancels = 0
+        self.gone = threading.Event()
 
     def poll(self) -> Sequence[Reply]:
         said, self.replies = self.replies, []
@@ -79,6 +98,7 @@ class Script:
 
     def cancel(self) -> None:
         self.cancels += 1
+        self.gone.set()
 
 
 class Service:
@@ -141,10 +161,12 @@ ENROLLING: dict[str, list[Reply]] = {
         Progress("come closer", 0, 5, 90.0),
         Progress("come closer", 0, 5, 89.0),
         Progress("hold still", 3, 5, 80.0),
-        Done(Enrolled(ANNA)),
+        Done(Enrolled(ANNA, SUMMARY)),
     ],
     "SubjectsRequest": [Done(SubjectList([ANNA]))],
-    "WithdrawRequest": [Done(Withdrawn(ANNA))],
+    "WithdrawRequest": [Done(Withdrawn(ANNA, RECEIPT))],
+    "RenewRequest": [Done(Renewed(ANNA))],
+    "RenameRequest": [Done(Renamed(ANNA))],
 }
 
 
@@ -155,9 +177,12 @@ def test_enrolling_shows_one_hint_at_a_time_and_the_result(
     with service(path, ENROLLING) as handler:
         assert main(words) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "[-----] 0/5  come closer",
-        "[###--] 3/5  hold still",
+        "0/5  come closer",
+        "3/5  hold still",
         "enrolled anna as p_12ab34cd with 5 references; consent c_1 ends on 2027-11-23",
+        "quality: usable, but exposure was only fair",
+        "  poses front, left; weakest part: exposure 0.65",
+        "  alike among themselves 0.93; nearest other subject: 0.21",
     ]
     (request,) = handler.seen
     assert isinstance(request, EnrolRequest)
@@ -176,9 +201,28 @@ def test_enrolling_with_json_prints_nothing_else_on_standard_output(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["type"] for line in lines] == ["progress", "progress", "progress", "enrolled"]
     assert lines[-1]["subject"]["ref"] == "p_12ab34cd"
+    assert (lines[-1]["summary"]["verdict"], lines[-1]["summary"]["nearest"]) == ("usable", 0.21)
     (request,) = handler.seen
     assert isinstance(request, EnrolRequest)
     assert request.recorded_by == "Dr. Who"
+
+
+def test_enrolling_again_says_so_in_the_request(path: Path, policy: Path) -> None:
+    words = ["enrol", "--again", "p_12ab34cd", "--policy", str(policy), "--socket", str(path), "--yes"]
+    with service(path, ENROLLING) as handler:
+        assert main(words) == 0
+    (request,) = handler.seen
+    assert isinstance(request, EnrolRequest)
+    assert (request.label, request.again) == ("p_12ab34cd", True)
+
+
+@pytest.mark.parametrize("words", [[], ["--label", "anna", "--again", "anna"]])
+def test_either_somebody_new_or_somebody_again_is_enrolled(
+    path: Path, policy: Path, words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["enrol", *words, "--policy", str(policy), "--socket", str(path), "--yes"])
+    assert refused.value.code == 2
 
 
 def test_the_person_reads_the_policy_and_types_yes(
@@ -199,12 +243,19 @@ def test_anything_but_yes_enrols_nobody(
     os.write(typed, answer)
     with service(path, ENROLLING) as handler:
         assert main(["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path)]) == 1
-    assert "not agreed: nothing was captured" in capsys.readouterr().err
+    assert "not agreed: nothing was changed" in capsys.readouterr().err
     assert not handler.seen
 
 
 @pytest.mark.usefixtures("no_terminal")
-@pytest.mark.parametrize("words", [["enrol", "--label", "anna", "--policy", "POLICY"], ["withdraw", "anna"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["enrol", "--label", "anna", "--policy", "POLICY"],
+        ["renew", "anna", "--policy", "POLICY"],
+        ["withdraw", "anna"],
+    ],
+)
 def test_without_a_terminal_nobody_can_be_asked(
     path: Path, policy: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
@@ -290,6 +341,21 @@ def test_ctrl_c_cancels_the_enrolment_and_says_what_is_left(
     assert handler.scripts[0].cancels == 1
 
 
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_a_client_that_is_hung_up_on_or_killed_cancels_the_enrolment(
+    path: Path, policy: Path, how: signal.Signals
+) -> None:
+    words = ["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes"]
+    with service(path, {"EnrolRequest": [Progress("come closer", 1, 5, 90.0)]}) as handler:
+        process = subprocess.Popen([sys.executable, "-m", "device", *words], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert b"come closer" in process.stdout.readline()
+        process.send_signal(how)
+        process.communicate(timeout=20)
+        assert handler.scripts[0].gone.wait(20)
+    assert handler.scripts[0].cancels == 1
+
+
 class Terminal(io.StringIO):
     """Text output that is a terminal."""
 
@@ -302,12 +368,34 @@ def test_on_a_terminal_the_progress_is_one_line_drawn_again() -> None:
     view = enrol.ProgressView(out, columns=40)
     view.show(Progress("come closer", 0, 5, 90.0))
     view.show(Progress("turn your head a little, then back again", 3, 5, 80.4))
-    view.finish(Enrolled(ANNA))
+    view.finish(Enrolled(ANNA, SUMMARY))
     first, second = out.getvalue().split("\r\x1b[K")[1:]
-    assert first == "[-----] 0/5  come closer  (90 s left)"
+    assert first == "0/5  come closer  (90 s left)"
     drawn, _, result = second.partition("\n")
-    assert drawn == "[###--] 3/5  turn your head a little, t"
-    assert result == enrol.sentence(ANNA) + "\n"
+    assert drawn == "3/5  turn your head a little, then back"
+    assert result.startswith(enrol.sentence(ANNA) + "\nquality: usable")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("utf-8", "front ✓ left › right · up –  1/5  come closer"),
+        ("ascii", "front + left > right . up -  1/5  come closer"),
+        ("latin-1", "front + left > right . up -  1/5  come closer"),
+    ],
+)
+def test_poses_are_marked_with_signs_that_the_output_can_show(encoding: str, shown: str) -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding=encoding)
+    view = enrol.ProgressView(out)
+    for _ in range(2):
+        view.show(Progress("come closer", 1, 5, 90.0, POSES))
+    assert raw.getvalue().decode(encoding) == shown + "\n", "one line a change"
+
+
+def test_where_nobody_else_is_enrolled_no_score_is_made_up() -> None:
+    alone = dataclasses.replace(SUMMARY, nearest=None)
+    assert "nearest other subject: nobody else is enrolled" in enrol.quality_lines(alone)
 
 
 def test_subjects_are_a_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -345,7 +433,52 @@ def test_withdrawing_says_what_was_erased(
     with service(path, ENROLLING) as handler:
         assert main(["withdraw", "anna", "--socket", str(path), *([sure] if sure == "--yes" else [])]) == 0
     assert handler.seen == [WithdrawRequest("anna")]
-    assert capsys.readouterr().out == "erased anna (p_12ab34cd): 5 references and the consent record c_1\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "erased anna (p_12ab34cd): 5 references and the consent record c_1"
+    assert said[1].startswith("receipt: entry 3 of the consent ledger")
+
+
+def test_a_receipt_is_written_for_the_person_and_never_over_a_file(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receipt = tmp_path / "receipt.json"
+    words = ["withdraw", "anna", "--yes", "--receipt", str(receipt), "--socket", str(path)]
+    with service(path, ENROLLING) as handler:
+        assert main(words) == 0
+        assert f"receipt: entry 3 of the consent ledger, SHA-256 {'ef' * 32}" in capsys.readouterr().out
+        assert json.loads(receipt.read_text()) == msgspec.to_builtins(RECEIPT)
+        assert receipt.stat().st_mode & 0o777 == 0o600
+        assert "anna" not in receipt.read_text()
+        assert main(words) == 2
+        assert "nothing was erased" in capsys.readouterr().err
+    assert len(handler.seen) == 1, "a receipt that cannot be written stops it before anything is erased"
+
+
+def test_a_withdrawal_that_fails_leaves_no_receipt(path: Path, tmp_path: Path) -> None:
+    receipt = tmp_path / "receipt.json"
+    with service(path, {"WithdrawRequest": [Failed("nobody is enrolled as 'anna'", exit_code=2)]}):
+        assert main(["withdraw", "anna", "--yes", "--receipt", str(receipt), "--socket", str(path)]) == 2
+    assert not receipt.exists()
+
+
+def test_renewing_carries_the_text_that_was_agreed_to(
+    path: Path, policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["renew", "anna", "--policy", str(policy), "--recorded-by", "Dr Bell", "--yes"]
+    with service(path, ENROLLING) as handler:
+        assert main([*words, "--socket", str(path)]) == 0
+    assert "renewed anna (p_12ab34cd): consent c_1 ends on 2027-11-23" in capsys.readouterr().out
+    (request,) = handler.seen
+    assert isinstance(request, RenewRequest)
+    assert request.policy_text.encode() == policy.read_bytes()
+    assert (request.subject, request.acknowledged, request.recorded_by) == ("anna", True, "Dr Bell")
+
+
+def test_renaming_says_what_the_subject_is_called_now(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with service(path, ENROLLING) as handler:
+        assert main(["rename", "beth", "anna", "--socket", str(path)]) == 0
+    assert capsys.readouterr().out == "p_12ab34cd is called anna now\n"
+    assert handler.seen == [RenameRequest("beth", "anna")]
 
 
 def test_withdrawing_without_a_yes_erases_nobody(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ROWS = np.eye(8, dtype=np.float32)
 CONSENT = Consent("", "door", "ab" * 32, UTC_S * NS, (UTC_S + 3600) * NS, "alice")
+LATER = Consent("", "door", "cd" * 32, UTC_S * NS, (UTC_S + 7200) * NS, "alice")
 
 
 def made(store: GalleryStore | None = None, ledger: Ledger | None = None) -> Registrar:
@@ -85,6 +87,62 @@ def test_a_withdrawal_is_written_before_and_after_the_erasing() -> None:
     registrar.withdraw("anna")
     assert kinds(registrar) == ["enrolled", "withdrawn", "erased"]
     assert not registrar.subjects()
+
+
+def test_a_renewal_is_written_down_with_its_terms() -> None:
+    registrar = made()
+    anna = registrar.enrol("anna", CONSENT, ROWS[:3])
+    renewed = registrar.renew("anna", LATER)
+    assert kinds(registrar) == ["enrolled", "renewed"]
+    entry = registrar.entries[-1]
+    assert entry.terms is not None
+    assert (entry.subject, entry.terms.policy_sha256) == (anna.subject_id, LATER.policy_sha256)
+    assert entry.terms.consent == renewed.consent.consent_id != anna.consent.consent_id
+    assert consenting(registrar.entries) == {anna.subject_id: entry}
+
+
+def test_a_renewal_that_cannot_be_written_down_is_told_and_written_at_the_next_start() -> None:
+    store, ledger = MemoryGallery(8), MemoryLedger(fail_after=1)
+    registrar = made(store, ledger)
+    registrar.enrol("anna", CONSENT, ROWS[:3])
+    with pytest.raises(StorageError, match="renewed, but not written into the ledger yet"):
+        registrar.renew("anna", LATER)
+    mended = MemoryLedger()
+    for entry in ledger.entries:
+        mended.append(entry)
+    again = made(store, mended)
+    assert kinds(again) == ["enrolled", "renewed"]
+    assert again.returned == 0
+    assert [one.consent.expires_at_ns for one in again.subjects()] == [LATER.expires_at_ns]
+
+
+def test_another_name_is_no_entry() -> None:
+    registrar = made()
+    registrar.enrol("anna", CONSENT, ROWS[:3])
+    assert registrar.rename("anna", "beth").label == "beth"
+    assert kinds(registrar) == ["enrolled"]
+
+
+def test_an_old_copy_of_the_gallery_brings_no_replaced_reference_back(tmp_path: Path) -> None:
+    with closing(on_disk(tmp_path)) as registrar:
+        registrar.enrol("anna", CONSENT, ROWS[:3])
+    shutil.copy(tmp_path / "gallery.sqlite", tmp_path / "backup")
+    with closing(on_disk(tmp_path)) as registrar:
+        registrar.renew("anna", LATER, ROWS[3:6])
+    shutil.copy(tmp_path / "backup", tmp_path / "gallery.sqlite")
+    with closing(on_disk(tmp_path)) as registrar:
+        assert registrar.returned == 1
+        assert not registrar.subjects()
+
+
+def test_a_consent_whose_terms_were_changed_in_the_gallery_alone_is_none(tmp_path: Path) -> None:
+    with closing(on_disk(tmp_path)) as registrar:
+        registrar.enrol("anna", CONSENT, ROWS[:3])
+    with closing(sqlite3.connect(tmp_path / "gallery.sqlite")) as db, db:
+        db.execute("UPDATE consent SET expires_at_ns = expires_at_ns + 1000000000")
+    with closing(on_disk(tmp_path)) as registrar:
+        assert registrar.returned == 1
+        assert not registrar.subjects()
 
 
 def test_an_expiry_is_written_down() -> None:
@@ -162,7 +220,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from dataclasses import replace
-from tests.unit.test_registrar import CONSENT, ROWS, on_disk
+from tests.unit.test_registrar import CONSENT, LATER, ROWS, on_disk
 
 folder, action, at, when = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 registrar = on_disk(folder)
@@ -181,13 +239,15 @@ def counted(whole, method):
         return done
     setattr(whole, method, call)
 
-for method in ("enrol", "withdraw", "mark"):
+for method in ("enrol", "renew", "withdraw", "mark"):
     counted(registrar._store, method)
 counted(registrar._ledger, "append")
 if action == "enrol":
     registrar.enrol("carl", CONSENT, ROWS[5:7])
 elif action == "withdraw":
     registrar.withdraw("anna")
+elif action in ("renew", "again"):
+    registrar.renew("anna", LATER, ROWS[5:7] if action == "again" else None)
 else:
     registrar.erase_expired(CONSENT.expires_at_ns)
 os._exit(calls)
@@ -230,3 +290,29 @@ def on_disk_again(folder: Path, open_one: Registrar) -> Registrar:
     """Closes, and opens once more: what the first start mended, the second finds in order."""
     open_one.close()
     return on_disk(folder)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("action", ["renew", "again"])
+def test_killed_at_any_step_a_renewal_is_whole_or_not_there(tmp_path: Path, action: str, when: str) -> None:
+    seen = set()
+    calls = 3
+    for at in range(1, calls + 2):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        with closing(on_disk(folder)) as registrar:
+            registrar.enrol("anna", CONSENT, ROWS[:3])
+        assert run_killed(folder, action, at, when) == (-signal.SIGKILL if at <= calls else calls)
+        with closing(on_disk(folder)) as registrar:
+            (anna,) = registrar.load(UTC_S * NS)
+            (entry,) = consenting(registrar.entries).values()
+            assert entry.terms is not None
+            assert entry.terms.expires_at_ns == anna.subject.consent.expires_at_ns
+            renewed = anna.subject.consent.expires_at_ns == LATER.expires_at_ns
+            kept = ROWS[5:7] if renewed and action == "again" else ROWS[:3]
+            assert anna.references @ registrar.basis == pytest.approx(kept, abs=1e-6)
+            seen.add(renewed)
+            with closing(on_disk_again(folder, registrar)) as again:
+                assert again.returned == 0
+                assert kinds(again) == (["enrolled", "renewed"] if renewed else ["enrolled"])
+    assert seen == ({True} if when == "after" else {True, False})
