@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device.errors import InputError
-from device.measure.accuracy_tables import md_table, rate
-from device.measure.accuracy_text import wrapped
+from device.measure.accuracy_tables import md_table, rate, wrapped
 from device.measure.report import percent, write_json
 
 if TYPE_CHECKING:
