@@ -44,6 +44,7 @@ class Registrar:
         self._clock = clock
         self._camera = camera
         self._check_head()
+        self._write_rotation()
         self.returned = self._reconcile()
 
     @property
@@ -59,6 +60,25 @@ class Registrar:
     def mark(self, head: LedgerHead) -> None:
         """Notes it in the store."""
         self._store.mark(head)
+
+    @property
+    def rotation_unwritten(self) -> bool:
+        """The store's."""
+        return self._store.rotation_unwritten
+
+    def rotate(self) -> None:
+        """Renews all keys and writes it down; where that fails, it is written before anything else is.
+
+        Raises StorageError.
+        """
+        self._store.rotate()
+        try:
+            self._write_rotation()
+        except StorageError as error:
+            raise StorageError(
+                f"the keys are new, but that is not written into the ledger yet: {error.message}",
+                hint=error.hint,
+            ) from error
 
     def consent_time(self) -> ConsentTime:
         """What is certain of the time at a start: Porter did not exist before 2026, nor before the ledger's entries."""
@@ -177,6 +197,17 @@ class Registrar:
                 self._append("erased", subject_id, entry.ref, 0, reason="the gallery had nothing of them")
         return returned
 
+    def _write_rotation(self) -> None:
+        """Writes a rotation down that is not yet, once."""
+        if not self._store.rotation_unwritten:
+            return
+        newest, mark = self._ledger.entries[-1:], self._store.marked
+        if newest and newest[0].kind == "key_rotated" and (mark is None or mark.seq < newest[0].seq):
+            self._store.mark(newest[0].head)  # the power went between its line and the mark
+            return
+        references = sum(subject.references for subject in self._store.subjects())
+        self._append("key_rotated", "", "", references)
+
     def _write(self, kind: Kind, subject: Subject, *, terms: Terms | None = None, reason: str = "") -> None:
         self._append(kind, subject.subject_id, subject.ref, subject.references, terms=terms, reason=reason)
 
@@ -190,6 +221,8 @@ class Registrar:
         terms: Terms | None = None,
         reason: str = "",
     ) -> None:
+        if kind != "key_rotated":
+            self._write_rotation()
         now = self._clock.now()
         entry = LedgerEntry(
             seq=1,
