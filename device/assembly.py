@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.adapters.camera_files import FilesCamera, kind_of
-from device.adapters.models_folder import default_folder, load_manifest, threshold_at
+from device.adapters.models_folder import default_folder, load_manifest
 from device.errors import InputError
 from device.inference import open_interpreter
 from device.payloads import CameraInfo, ModelHashes, ModelInfo
 from device.pipeline import Pipeline
 from device.recognition.events import EventMaker
+from device.recognition.operating_point import OperatingPoint
 from device.recognition.presentation import Presentation
 from device.recognition.sightings import DecisionRule, Sightings
 from device.recognition.tracks import Tracker
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from device.inference import Opened
     from device.options import Config
     from device.ports import Camera, Clock, Interpreter
-
-DEFAULT_FMR = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +140,21 @@ def load_model(config: Config, name: str, task: str, *, probed: bool = False) ->
     return LoadedModel(manifest, opened)
 
 
-def threshold_of(config: Config, embedder: LoadedModel) -> tuple[float, float | None]:
-    """The score from which a subject matches, and the FMR it stands for (None where nobody measured it)."""
-    if config.recognition.threshold is not None:
-        return config.recognition.threshold, None
-    measured = threshold_at(embedder.variant, DEFAULT_FMR)
-    return measured.score, measured.fmr
+def operating_point(config: Config, embedder: Variant) -> OperatingPoint:
+    """How the threshold is chosen: by the embedder's measured scores, or as the configuration insists."""
+    rule = config.recognition
+    return OperatingPoint(
+        table=embedder.scores,
+        target_fpir=rule.target_fpir,
+        min_frames=rule.min_frames,
+        fixed=rule.threshold,
+    )
 
 
 def make_events(
     config: Config, models: Models, boot_id: str, random_bits: Callable[[int], int]
 ) -> EventMaker:
     """The maker of this camera's events."""
-    threshold, fmr = threshold_of(config, models.embedder)
     return EventMaker(
         device=config.device.id,
         camera=config.camera.name,
@@ -161,8 +162,6 @@ def make_events(
         random_bits=random_bits,
         publish_labels=config.events.publish_labels,
         live_max_age_s=config.events.live_max_age_s,
-        threshold=threshold,
-        fmr_at_threshold=fmr,
         models=models.hashes(),
     )
 
@@ -186,7 +185,7 @@ def make_pipeline(config: Config, models: Models, maker: EventMaker) -> Pipeline
         embedder=make_embedder(models.embedder),
         sightings=Sightings(
             DecisionRule(
-                threshold=threshold_of(config, models.embedder)[0],
+                point=operating_point(config, models.embedder.variant),
                 margin=rule.margin,
                 hysteresis=rule.hysteresis,
                 min_quality=rule.min_quality,

@@ -39,8 +39,14 @@ VERBS = {
     ),
     "subjects": Verb("device.commands.subjects", "list who is enrolled, and until when their consent holds"),
     "withdraw": Verb("device.commands.withdraw", "erase a subject who withdraws their consent"),
+    "renew": Verb("device.commands.renew", "renew a subject's consent: they agree again"),
+    "rename": Verb("device.commands.rename", "give a subject another label"),
     "ledger": Verb("device.commands.ledger", "verify the consent ledger, or show what it says of a subject"),
     "status": Verb("device.commands.status", "say what the vision service is doing"),
+    "doctor": Verb(
+        "device.commands.doctor",
+        "check this device, and say what to expect of its recognition and what to do",
+    ),
     "pause": Verb("device.commands.pause", "stop looking until `porter resume`"),
     "resume": Verb("device.commands.resume", "look again after `porter pause`"),
     "check-config": Verb(

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from device.errors import PorterError
 from device.payloads import ModelInfo, Trouble
+from device.records import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ MAX_REQUEST_BYTES = 3 * MAX_POLICY_BYTES + 4096
 DAY_NS = 86_400_000_000_000
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Recorder = Annotated[str, Meta(min_length=1, max_length=100)]
 Date = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 State = Literal["running", "paused", "enrolling"]
 
@@ -71,19 +73,43 @@ class EnrolRequest(Line, frozen=True, tag="enrol"):
     label: Name
     policy_text: str
     acknowledged: bool
-    recorded_by: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    recorded_by: Recorder | None = None
 
     def __post_init__(self) -> None:
         """Refuses a request without consent; msgspec turns the ValueError into its ValidationError."""
-        if not self.acknowledged:
-            raise ValueError("acknowledged must be true: nobody is enrolled without their consent")
-        if problem := policy_problem(self.policy_text):
-            raise ValueError(f"policy_text: {problem}")
-        if self.recorded_by is not None and not self.recorded_by.isprintable():
-            raise ValueError("recorded_by: expected printable characters")
+        check_agreement(self)
 
 
-Request = StatusRequest | PauseRequest | ResumeRequest | SubjectsRequest | WithdrawRequest | EnrolRequest
+class RenewRequest(Line, frozen=True, tag="renew"):
+    """Renew the consent of the subject of this label or ref; the rest as in `EnrolRequest`. Then `Renewed`."""
+
+    subject: Name
+    policy_text: str
+    acknowledged: bool
+    recorded_by: Recorder | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a request without consent; msgspec turns the ValueError into its ValidationError."""
+        check_agreement(self)
+
+
+class RenameRequest(Line, frozen=True, tag="rename"):
+    """Give the subject of this label or ref another label. Answered by `Renamed`."""
+
+    subject: Name
+    label: Name
+
+
+Request = (
+    StatusRequest
+    | PauseRequest
+    | ResumeRequest
+    | SubjectsRequest
+    | WithdrawRequest
+    | EnrolRequest
+    | RenewRequest
+    | RenameRequest
+)
 
 
 class SubjectLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,7 +128,10 @@ class SubjectLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServiceStatus(Line, frozen=True, tag="status"):
-    """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count."""
+    """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count.
+
+    threshold: the score from which one of the present subjects matches; expected: what that means, where measured.
+    """
 
     state: State
     camera: str
@@ -118,6 +147,8 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     models: list[ModelInfo]
     troubles: list[Trouble]
     uptime_s: float
+    threshold: float
+    expected: Expected | None
 
 
 class Switched(Line, frozen=True, tag="switched"):
@@ -133,8 +164,33 @@ class SubjectList(Line, frozen=True, tag="subjects"):
     subjects: list[SubjectLine]
 
 
+class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a person may keep who withdrew: what was erased, and the ledger's line that says so. It names no label."""
+
+    ref: str
+    consent: str
+    references: int
+    erased_at: str
+    clock: Literal["synced", "unsynced"]
+    ledger_entry: int | None
+    ledger_sha256: str | None
+
+
 class Withdrawn(Line, frozen=True, tag="withdrawn"):
     """Who was erased, with how many references."""
+
+    subject: SubjectLine
+    receipt: Receipt
+
+
+class Renewed(Line, frozen=True, tag="renewed"):
+    """Whose consent was renewed, with its new terms. Sent only once they are durable."""
+
+    subject: SubjectLine
+
+
+class Renamed(Line, frozen=True, tag="renamed"):
+    """Who has another label now."""
 
     subject: SubjectLine
 
@@ -145,7 +201,7 @@ class Enrolled(Line, frozen=True, tag="enrolled"):
     subject: SubjectLine
 
 
-Result = ServiceStatus | Switched | SubjectList | Withdrawn | Enrolled
+Result = ServiceStatus | Switched | SubjectList | Withdrawn | Enrolled | Renewed | Renamed
 
 
 class Progress(Line, frozen=True, tag="progress"):
@@ -213,7 +269,17 @@ def failed(error: PorterError) -> Failed:
     return Failed(error.message, error.hint, error.exit_code)
 
 
-def recorder(request: EnrolRequest, peer: Peer) -> str:
+def check_agreement(request: EnrolRequest | RenewRequest) -> None:
+    """Raises ValueError where a request rests on no agreement."""
+    if not request.acknowledged:
+        raise ValueError("acknowledged must be true: nobody is enrolled without their consent")
+    if problem := policy_problem(request.policy_text):
+        raise ValueError(f"policy_text: {problem}")
+    if request.recorded_by is not None and not request.recorded_by.isprintable():
+        raise ValueError("recorded_by: expected printable characters")
+
+
+def recorder(request: EnrolRequest | RenewRequest, peer: Peer) -> str:
     """`recorded_by` of the consent: the user whom the kernel names, after the name they gave."""
     return f"{request.recorded_by} (user {peer.user})" if request.recorded_by else peer.user
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from device.consent_desk import ConsentDesk
 from device.control import (
     EnrolRequest,
     PauseRequest,
+    RenameRequest,
+    RenewRequest,
     ResumeRequest,
     ServiceStatus,
     State,
@@ -20,14 +23,13 @@ from device.control import (
     SubjectList,
     SubjectsRequest,
     Switched,
-    Withdrawn,
     WithdrawRequest,
     failed,
     recorder,
     subject_line,
 )
 from device.enrolment_desk import Answer, EnrolmentDesk
-from device.errors import InputError, PorterError, StorageError
+from device.errors import InputError, PorterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +65,7 @@ class ControlDesk:
         self._started_ns = clock.now().boot_ns
         self._paused = False
         self._enrolments = EnrolmentDesk(recogniser, config, clock)
+        self._consents = ConsentDesk(recogniser, self._enrolments.consent, clock)
         self._rate_from = (self._started_ns, 0)
         self._rate_hz = 0.0
 
@@ -96,8 +99,8 @@ class ControlDesk:
                     answer.done(
                         SubjectList([subject_line(s, now_ns) for s in self._recogniser.gallery.subjects()])
                     )
-                case WithdrawRequest():
-                    answer.done(self._withdraw(request))
+                case WithdrawRequest() | RenewRequest() | RenameRequest():
+                    answer.done(self._consents.serve(request, peer))
                 case EnrolRequest():
                     if self._paused:
                         raise InputError("the service is paused", hint="porter resume")
@@ -129,6 +132,8 @@ class ControlDesk:
             models=self._recogniser.models,
             troubles=self._troubles.standing(),
             uptime_s=round((self._clock.now().boot_ns - self._started_ns) / 1e9, 1),
+            threshold=pipeline.sightings.threshold,
+            expected=pipeline.sightings.expected,
         )
 
     def _switch(self, *, pause: bool) -> Switched:
@@ -142,15 +147,3 @@ class ControlDesk:
         else:
             self._capture().resume()
         return Switched(self._state, changed)
-
-    def _withdraw(self, request: WithdrawRequest) -> Withdrawn:
-        try:
-            subject = self._recogniser.gallery.withdraw(request.subject)
-        except StorageError:
-            # Erased, perhaps, but not for certain from the medium: who is gone must not be matched meanwhile.
-            self._recogniser.refresh_gallery()
-            raise
-        self._recogniser.refresh_gallery()
-        self._recogniser.forget_label(subject.ref)
-        log.info("subject_withdrawn ref=%s", subject.ref)
-        return Withdrawn(subject_line(subject, self._clock.now().utc_ns))

@@ -93,7 +93,7 @@ class EnrolmentDesk:
             raise InputError("somebody is being enrolled already", hint="wait until that is done")
         label = checked_label(request.label)
         # Better now than after the capture: a clock in 1970, say, or a name that is taken.
-        check_consent(self._consent(request, recorded_by))
+        check_consent(self.consent(request.policy_text, recorded_by))
         subjects = self._recogniser.gallery.subjects()
         if any(subject.label == label for subject in subjects):
             raise label_taken(label)
@@ -144,7 +144,7 @@ class EnrolmentDesk:
         log.info("enrolment_dropped why=%r", why)
 
     def _complete(self, enrolment: Enrolment) -> None:
-        consent = self._consent(enrolment.request, enrolment.recorded_by)
+        consent = self.consent(enrolment.request.policy_text, enrolment.recorded_by)
         try:
             subject = self._recogniser.gallery.enrol(
                 enrolment.request.label, consent, enrolment.session.references()
@@ -159,14 +159,14 @@ class EnrolmentDesk:
         enrolment.answer.done(Enrolled(subject_line(subject, consent.given_at_ns)))
         log.info("subject_enrolled ref=%s references=%d", subject.ref, subject.references)
 
-    def _consent(self, request: EnrolRequest, recorded_by: str) -> Consent:
-        """The consent record that an enrolment now would rest on; the store gives it its number."""
+    def consent(self, policy_text: str, recorded_by: str) -> Consent:
+        """The consent record of somebody who agrees now; the store gives it its number."""
         now_ns = self._clock.now().utc_ns
         options = self._config().enrolment
         return Consent(
             consent_id="",
             purpose=options.purpose,
-            policy_sha256=sha256(request.policy_text.encode()).hexdigest(),
+            policy_sha256=sha256(policy_text.encode()).hexdigest(),
             given_at_ns=now_ns,
             expires_at_ns=months_later(now_ns, options.consent_months),
             recorded_by=recorded_by,

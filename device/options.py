@@ -179,9 +179,20 @@ class ZoneOptions(Section, frozen=True):
 class RecognitionOptions(Section, frozen=True):
     """How a sighting is decided."""
 
+    target_fpir: Annotated[
+        float,
+        option(
+            "How many of a door's stranger visits may end in a match (1e-4: one in 10,000). The threshold follows "
+            "from it, the gallery's size and the embedder's measured scores; `porter doctor` shows what to expect.",
+            ge=1e-6,
+            le=0.05,
+        ),
+    ] = 1e-4
     threshold: Annotated[
         Annotated[float, Meta(ge=0.3, le=0.95)] | None,
-        option("Fused cosine score from which a subject matches; null: the manifest's, for FMR 1e-4."),
+        option(
+            "Fused cosine score from which a subject matches, whatever target_fpir says; null: as it says."
+        ),
     ] = None
     margin: Annotated[float, option("Lead over the second subject that a match needs.", ge=0, le=0.5)] = 0.05
     hysteresis: Annotated[

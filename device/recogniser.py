@@ -110,6 +110,7 @@ class Recogniser:
         enrolled = self.gallery.load(self._time.latest_ns(now))
         snapshot = Gallery(enrolled, basis=self.gallery.basis, time=self._time)
         self.commit(self.pipeline.sightings.adopt(snapshot, now))
+        self._report_lookalikes()
         self._shown_ns = 0
 
     def forget_label(self, ref: str) -> None:
@@ -180,6 +181,19 @@ class Recogniser:
             self.refresh_gallery()
             for subject in gone:
                 self.forget_label(subject.ref)
+
+    def _report_lookalikes(self) -> None:
+        """By their refs: which two they are `porter subjects` tells those who may ask it."""
+        pairs = [f"{one.ref} and {other.ref}" for one, other, _ in self.pipeline.sightings.lookalikes()]
+        if pairs:
+            more = f", and {len(pairs) - 3} more pairs" if len(pairs) > 3 else ""
+            self._troubles.raise_(
+                "lookalikes",
+                f"references so near each other that one may pass for the other: {', '.join(pairs[:3])}{more}",
+                "is one person enrolled twice? withdraw one; else let both enrol again in good light",
+            )
+        else:
+            self._troubles.clear("lookalikes")
 
     def _forget_labels(self) -> None:
         while self._nameless:

@@ -132,16 +132,39 @@ class LedgerHead:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A decision: this subject's visit starts or ends. Scores are those fused when it was decided."""
+    """A decision: this subject's visit starts or ends. Scores are those fused when it was decided.
+
+    threshold: what the score had to reach then; fmr: the false match rate per comparison there, None if unmeasured.
+    """
 
     phase: Phase
     visit_id: str
     subject: Subject
     captured: Stamp
+    threshold: float
+    fmr: float | None
     score: float
     margin: float
     frames: int
     quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What to expect at a threshold: rates with their 95 % intervals. counted: false matches so rare were counted.
+
+    fmr: of one comparison; fpir: of a stranger's visit; fnir: of a subject's first look, before frames are fused.
+    """
+
+    threshold: float
+    subjects: int
+    fmr: float
+    fmr_95: tuple[float, float]
+    fpir: float
+    fpir_95: tuple[float, float]
+    fnir: float
+    fnir_95: tuple[float, float]
+    counted: bool
 
 
 @dataclass(slots=True)

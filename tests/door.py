@@ -27,7 +27,7 @@ from device.vision.detect import Detector
 from device.vision.embed import Embedder
 from device.vision.motion import MotionGate
 from device.vision.tensors import Normalisation
-from tests.people import NS, at, subject
+from tests.people import NS, at, at_threshold, subject
 from tests.yunet import HEIGHT_PX, WIDTH_PX, yunet
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 DIMENSION = 16
 RAW = Normalisation("rgb", 0.0, 1.0)
 RULE = DecisionRule(
-    threshold=0.5,
+    point=at_threshold(0.5, fmr=1e-4),
     margin=0.1,
     hysteresis=0.1,
     min_quality=0.0,  # a square of one colour is as poor a sample as there is

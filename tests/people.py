@@ -10,6 +10,7 @@ import numpy as np
 from device.geometry import Box
 from device.ports import EnrolledReferences
 from device.recognition.gallery import Gallery
+from device.recognition.operating_point import OperatingPoint, ScoreTable
 from device.records import Consent, Detection, Probe, Stamp, Subject
 from device.sealing import DeviceKey
 from device.vision.align import CROP_PX, TEMPLATE
@@ -52,6 +53,16 @@ def gallery(*subjects: Subject, dimension: int = 8) -> Gallery:
 def probe(quality: float = 1.0) -> Probe:
     """A probe for code that only looks at its quality."""
     return Probe(np.zeros(8, np.float32), quality)
+
+
+def at_threshold(score: float, *, fmr: float | None = None) -> OperatingPoint:
+    """A threshold that stays where it is; fmr: what a measured table would say of it."""
+    table = None
+    if fmr is not None:
+        rates = {name: [fmr, fmr / 10] for name in ("fmr", "fmr_low", "fmr_high")}
+        misses = {name: [0.01, 0.02] for name in ("fnmr", "fnmr_low", "fnmr_high")}
+        table = ScoreTable("a test", 5, 1000, 1e-4, [score, score + 0.1], **rates, **misses)
+    return OperatingPoint(table, 1e-4, 3, fixed=score)
 
 
 def row(*scores: float) -> NDArray[np.float32]:

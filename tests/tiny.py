@@ -80,6 +80,22 @@ meaning = "its 2x2 maximum"
 {scale}
 """
 
+# What an embedder's manifest says of its scores: a tenth as many false matches for each 0.1.
+SCORES = """
+[variant.scores]
+data = "9.16 M impostor pairs"
+references = 5
+comparisons = 9160000
+measured_to = 1e-4
+score = [0.3, 0.4, 0.5]
+fmr = [1e-2, 1e-3, 1e-4]
+fmr_low = [0.9e-2, 0.9e-3, 0.9e-4]
+fmr_high = [1.1e-2, 1.1e-3, 1.1e-4]
+fnmr = [0.0, 0.01, 0.02]
+fnmr_low = [0.0, 0.0, 0.01]
+fnmr_high = [0.01, 0.02, 0.03]
+"""
+
 
 def variant(name: str, file: str, dtype: str, delegates: list[str]) -> str:
     """One [[variant]] of a manifest, for a file of tests/data."""

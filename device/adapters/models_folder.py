@@ -21,6 +21,7 @@ from msgspec import Meta
 import device
 from device.errors import ConfigError, InputError
 from device.ports import TensorDetail
+from device.recognition.operating_point import ScoreTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,14 +67,6 @@ class OutputTensor(Part, frozen=True):
     zero_point: int = 0
 
 
-class Threshold(Part, frozen=True):
-    """A comparison score (cosine) and the false match rate per comparison it stood for on `data`."""
-
-    score: Annotated[float, Meta(ge=-1, le=1)]
-    fmr: Annotated[float, Meta(gt=0, lt=1)]
-    data: Text
-
-
 class Variant(Part, frozen=True):
     """One .tflite file of a model."""
 
@@ -86,7 +79,7 @@ class Variant(Part, frozen=True):
     calibration: Text
     input: InputTensor
     outputs: Annotated[dict[str, OutputTensor], Meta(min_length=1)]
-    thresholds: list[Threshold] = []
+    scores: ScoreTable | None = None
 
     @property
     def input_detail(self) -> TensorDetail:
@@ -182,17 +175,6 @@ def pick_variant(manifest: Manifest, delegate: str, name: str | None = None) -> 
     wanted = f"variant {name!r}" if name is not None else "a variant"
     raise InputError(
         f"model {manifest.name}: {wanted} for delegate {delegate} is missing", hint=f"there are: {known}"
-    )
-
-
-def threshold_at(variant: Variant, fmr: float) -> Threshold:
-    """The manifest's threshold for a false match rate (per comparison). Raises InputError where it has none."""
-    for threshold in variant.thresholds:
-        if math.isclose(threshold.fmr, fmr, rel_tol=1e-6):
-            return threshold
-    known = ", ".join(f"{threshold.fmr:g}" for threshold in variant.thresholds) or "none"
-    raise InputError(
-        f"variant {variant.name}: no threshold for FMR {fmr:g}", hint=f"the manifest has: {known}"
     )
 
 
@@ -305,8 +287,8 @@ def _task_contradictions(task: Task, variant: Variant, here: str) -> Iterator[tu
                     f"{here}.outputs.{name}",
                     f"expected only cls, obj, bbox, kps at 8, 16, 32 ({NO_TRAITS})",
                 )
-        if variant.thresholds:
-            yield f"{here}.thresholds", "expected none: a detector compares nobody"
+        if variant.scores is not None:
+            yield f"{here}.scores", "expected none: a detector compares nobody"
         return
     if len(variant.outputs) != 1:
         yield (
@@ -316,5 +298,5 @@ def _task_contradictions(task: Task, variant: Variant, here: str) -> Iterator[tu
     for name, tensor in variant.outputs.items():
         if len(tensor.shape) != 2 or tensor.shape[0] != 1:
             yield f"{here}.outputs.{name}.shape", f"expected [1, D], found {tensor.shape}"
-    if not variant.thresholds:
-        yield f"{here}.thresholds", "expected at least one: score, fmr, data"
+    if variant.scores is None:
+        yield f"{here}.scores", "expected a table of how often each comparison score is reached"

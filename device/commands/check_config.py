@@ -81,9 +81,10 @@ def summary(found: Config) -> Iterator[str]:
     camera, mqtt, inference = found.camera, found.mqtt, found.inference
     rate = f"{camera.rate_hz:g} Hz" if camera.rate_hz else "as fast as possible"
     security = "TLS" if mqtt.tls else "plain TCP"
-    threshold = "the model's" if found.recognition.threshold is None else f"{found.recognition.threshold:g}"
+    rule = found.recognition
+    decided = f"threshold {rule.threshold:g}" if rule.threshold is not None else f"FPIR {rule.target_fpir:g}"
     yield f"camera  {camera.name}: {camera.source} {camera.path}, {camera.width_px}x{camera.height_px}, {rate}"
-    yield f"models  {found.models.detector} and {found.models.embedder} on {inference.delegate}; threshold {threshold}"
+    yield f"models  {found.models.detector} and {found.models.embedder} on {inference.delegate}; {decided}"
     yield f"broker  {mqtt.host}:{mqtt.port}, {security}, topics {mqtt.base}/v1/{found.device.id}/..."
     for note in notes(found):
         yield f"note    {note}"

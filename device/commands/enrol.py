@@ -7,25 +7,22 @@ is stored before the last good sample; Ctrl-C at any moment leaves nothing.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sys
 import unicodedata
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
-from device.commands.common import add_service_arguments, agreed, client, name
+from device.commands.agreement import add_agreement_arguments, agreement
+from device.commands.common import add_service_arguments, client, name
 from device.control import (
-    MAX_POLICY_BYTES,
     Enrolled,
     EnrolRequest,
     SubjectList,
     SubjectsRequest,
-    policy_problem,
 )
-from device.errors import InputError, PorterError
+from device.errors import PorterError
 
 if TYPE_CHECKING:
     import argparse
@@ -39,13 +36,7 @@ INTERRUPTED = 130
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("--label", required=True, help="how the subject is called on this device")
-    parser.add_argument("--policy", required=True, type=Path, metavar="FILE", help="the consent text, UTF-8")
-    parser.add_argument(
-        "--yes", action="store_true", help="state that the person has read the consent text and agreed to it"
-    )
-    parser.add_argument(
-        "--recorded-by", metavar="NAME", help="who records the consent (default: your user name)"
-    )
+    add_agreement_arguments(parser)
     parser.add_argument(
         "--json", action="store_true", help="print progress and result as JSON, one object a line"
     )
@@ -55,17 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Enrols; 0 done, 1 not agreed or not enrolled, 2 wrong use, 130 interrupted."""
     label = name(args.label, "--label")
-    recorder = name(args.recorded_by, "--recorded-by", 100) if args.recorded_by is not None else None
-    policy = read_policy(args.policy)
     service = client(args)
-    digest = hashlib.sha256(policy.encode()).hexdigest()
-    if args.yes:
-        print(f"consent text {args.policy} (SHA-256 {digest}): agreed to, as --yes states", file=sys.stderr)
-    else:
-        print(f"{policy.rstrip()}\n\n(SHA-256 {digest})\n", file=sys.stderr)
-        if not agreed(f"Does the person to be enrolled as {label!r} agree to this?", flag="--yes"):
-            raise PorterError("not agreed: nothing was captured")
-    request = EnrolRequest(label, policy, acknowledged=True, recorded_by=recorder)
+    given = agreement(args, f"Does the person to be enrolled as {label!r} agree to this?")
+    request = EnrolRequest(label, given.policy_text, acknowledged=True, recorded_by=given.recorded_by)
     view = ProgressView(sys.stdout, as_json=args.json)
     try:
         enrolled = service.ask(request, Enrolled, view.show)
@@ -89,21 +72,6 @@ def aftermath(service: ControlClient, label: str) -> str:
     if any(one.label == unicodedata.normalize("NFC", label).strip() for one in found):
         return f"the capture is dropped, but {label!r} is enrolled: see porter subjects"
     return "the capture is dropped, nothing is stored"
-
-
-def read_policy(path: Path) -> str:
-    """The consent text, byte for byte, so that its SHA-256 is the file's. Raises InputError."""
-    hint = "write down what the person agrees to, as plain text of at most 64 KiB"
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_POLICY_BYTES + 1).decode("utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start}: expected UTF-8 text", hint=hint) from None
-    if problem := policy_problem(text):
-        raise InputError(f"{path}: {problem}", hint=hint)
-    return text
 
 
 class ProgressView:

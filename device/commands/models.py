@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""List the models: variants, hashes, tensors, thresholds, and which operators the Edge TPU maps.
+"""List the models: variants, hashes, tensors, comparison scores, and which operators the Edge TPU maps.
 
 Every file is compared with its manifest: size, SHA-256, tensors. A model that is wrong is reported with both sides,
 the others are still listed, and the exit code is 1. No TFLite runtime is needed or loaded.
@@ -13,11 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from device.adapters.edgetpu_table import TABLE, load_edgetpu_table
 from device.adapters.interpreter_tflite import differences
 from device.adapters.model_tflite import EDGETPU_OPERATOR, read_model
 from device.adapters.models_folder import check_file, default_folder, load_manifest, model_names
 from device.errors import InputError, PorterError
+from device.recognition.operating_point import score_at
 
 if TYPE_CHECKING:
     import argparse
@@ -161,9 +164,9 @@ def _variant_text(report: VariantReport, *, every_operator: bool) -> Iterator[st
     yield f"    input      {_tensor_text(variant.input_detail)}"
     for name, detail in variant.output_details.items():
         yield f"    output     {_tensor_text(detail)}: {variant.outputs[name].meaning}"
-    for data in dict.fromkeys(threshold.data for threshold in variant.thresholds):
-        scores = [f"{t.score:g} for FMR {t.fmr:g}" for t in variant.thresholds if t.data == data]
-        yield f"    thresholds {', '.join(scores)}; measured on {data}"
+    if (table := variant.scores) is not None:
+        scores = [f"{score_at(table, fmr):.3f} at FMR {fmr:g}" for fmr in (1e-3, 1e-4, 1e-5, 1e-6)]
+        yield f"    scores     {', '.join(scores)}; counted to {table.measured_to:g}, on {table.data}"
     if report.operators:
         yield f"    Edge TPU   {_mapping_text(report.operators, variant.file)}"
     if every_operator:
@@ -222,6 +225,6 @@ def _variant_json(report: VariantReport) -> dict[str, Any]:
         "problems": report.problems,
         "input": asdict(variant.input_detail),
         "outputs": [asdict(detail) for detail in variant.output_details.values()],
-        "thresholds": [{"score": t.score, "fmr": t.fmr, "data": t.data} for t in variant.thresholds],
+        "scores": None if variant.scores is None else msgspec.to_builtins(variant.scores),
         "operators": [asdict(operator) for operator in report.operators],
     }

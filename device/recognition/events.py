@@ -45,8 +45,6 @@ class EventMaker:
         random_bits: Callable[[int], int],
         publish_labels: bool,
         live_max_age_s: int,
-        threshold: float,
-        fmr_at_threshold: float | None,
         models: ModelHashes,
     ) -> None:
         self._device = device
@@ -55,8 +53,6 @@ class EventMaker:
         self._random_bits = random_bits
         self._publish_labels = publish_labels
         self._live_max_age_ns = live_max_age_s * NS_PER_S
-        self._threshold = threshold
-        self._fmr = fmr_at_threshold
         self._models = models
 
     def new_id(self, now: Stamp) -> str:
@@ -84,11 +80,11 @@ class EventMaker:
             delivery="live",
             person=self.person(sighting.subject),
             score=round(min(1.0, max(-1.0, sighting.score)), 4),
-            threshold=round(self._threshold, 4),
+            threshold=round(sighting.threshold, 4),
             margin=round(sighting.margin, 4),
             frames=sighting.frames,
             quality=round(sighting.quality, 3),
-            fmr_at_threshold=self._fmr,
+            fmr_at_threshold=None if sighting.fmr is None else float(f"{sighting.fmr:.3g}"),
             liveness=Liveness(),
             consent=ConsentInfo(id=consent.consent_id, expires=rfc3339(consent.expires_at_ns)[:10]),
             model=self._models,

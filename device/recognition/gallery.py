@@ -71,6 +71,14 @@ class Gallery:
         """Whether this subject's consent has not ended."""
         return subject.consent.expires_at_ns > self.time.latest_ns(now)
 
+    def pairs_from(self, score: float) -> list[tuple[Subject, Subject, float]]:
+        """Pairs of subjects whose templates compare with at least this score, the nearest first."""
+        if not self.subjects:
+            return []
+        scores = np.triu(self._templates @ self._templates.T, 1)
+        found = [(float(scores[i, j]), int(i), int(j)) for i, j in np.argwhere(scores >= score) if i < j]
+        return [(self.subjects[i], self.subjects[j], near) for near, i, j in sorted(found, reverse=True)]
+
 
 def template_of(references: NDArray[np.float32]) -> NDArray[np.float32]:
     """(R, D) references of unit length to (D,), their mean brought back to unit length."""

@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from device.recognition.operating_point import OperatingPoint
     from device.recognition.presentation import Refusal
     from device.recognition.tracks import Track
-    from device.records import Probe, Quality, Stamp, Subject
+    from device.records import Expected, Probe, Quality, Stamp, Subject
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionRule:
-    """The numbers a decision rests on. Scores are cosines; durations nanoseconds."""
+    """The numbers a decision rests on. Scores are cosines; durations nanoseconds. point: what sets the threshold."""
 
-    threshold: float
+    point: OperatingPoint
     margin: float
     hysteresis: float
     min_quality: float
@@ -74,6 +75,8 @@ class Visit:
     subject: Subject
     since: Stamp
     last_seen_ns: int
+    threshold: float
+    fmr: float | None
     score: float
     margin: float
     frames: int
@@ -87,18 +90,32 @@ class Sightings:
         self._rule = rule
         self._new_visit_id = new_visit_id
         self._tracks: dict[int, Evidence] = {}
+        self._threshold = rule.point.threshold(0)
         self.gallery = Gallery()
         self.visits: dict[str, Visit] = {}
         self.strangers = 0
 
     @property
     def threshold(self) -> float:
-        """The fused score from which a subject matches."""
-        return self._rule.threshold
+        """The fused score from which a subject of the present gallery matches."""
+        return self._threshold
+
+    @property
+    def expected(self) -> Expected | None:
+        """What to expect of the present gallery; None where nobody measured the embedder's scores."""
+        return self._rule.point.expected(len(self.gallery))
+
+    def lookalikes(self) -> list[tuple[Subject, Subject, float]]:
+        """Pairs of subjects whose templates are as near each other as a match: one may pass for the other."""
+        return self.gallery.pairs_from(self._threshold - self._rule.margin)
 
     def adopt(self, gallery: Gallery, now: Stamp) -> list[Sighting]:
-        """Takes a new snapshot. Running decisions start over; visits of subjects who are gone end at once."""
+        """Takes a new snapshot, and with its size a new threshold.
+
+        Running decisions start over; visits of subjects who are gone end at once.
+        """
         self.gallery = gallery
+        self._threshold = self._rule.point.threshold(len(gallery))
         self._tracks.clear()
         known = {subject.subject_id: subject for subject in gallery.subjects}
         gone = [visit for visit in self.visits.values() if visit.subject.subject_id not in known]
@@ -175,7 +192,7 @@ class Sightings:
             return []
         fused = self.gallery.holding(evidence.fused(), now)
         best, score, margin = leader(fused)
-        if score >= rule.threshold and margin >= rule.margin:
+        if score >= self._threshold and margin >= rule.margin:
             evidence.decided, evidence.subject = True, self.gallery.subjects[best]
             evidence.next_check_ns = now.boot_ns + rule.recheck_ns
             return self._start(evidence.subject, evidence, score, margin, now)
@@ -194,7 +211,16 @@ class Sightings:
             return []
         mean_quality = min(1.0, evidence.weight / evidence.frames)
         visit = Visit(
-            self._new_visit_id(now), subject, now, now.boot_ns, score, margin, evidence.frames, mean_quality
+            self._new_visit_id(now),
+            subject,
+            since=now,
+            last_seen_ns=now.boot_ns,
+            threshold=self._threshold,
+            fmr=self._rule.point.fmr(self._threshold),
+            score=score,
+            margin=margin,
+            frames=evidence.frames,
+            quality=mean_quality,
         )
         self.visits[subject.subject_id] = visit
         return [sighting("start", visit, now)]
@@ -205,12 +231,12 @@ class Sightings:
         best, score, margin = leader(scores)
         if evidence.subject is None:
             # A stranger gets another full look when one sample says otherwise: a poor angle must not lock a door.
-            if score >= rule.threshold and margin >= rule.margin:
+            if score >= self._threshold and margin >= rule.margin:
                 del self._tracks[number]
             return
         mine = float(scores[self.gallery.subjects.index(evidence.subject)])
-        is_other = self.gallery.subjects[best] is not evidence.subject and score >= rule.threshold
-        if mine >= rule.threshold - rule.hysteresis and not is_other:
+        is_other = self.gallery.subjects[best] is not evidence.subject and score >= self._threshold
+        if mine >= self._threshold - rule.hysteresis and not is_other:
             evidence.doubts = 0
             return
         evidence.doubts += 1
@@ -243,6 +269,8 @@ def sighting(phase: str, visit: Visit, now: Stamp) -> Sighting:
         visit_id=visit.visit_id,
         subject=visit.subject,
         captured=now,
+        threshold=visit.threshold,
+        fmr=visit.fmr,
         score=visit.score,
         margin=visit.margin,
         frames=visit.frames,

@@ -50,8 +50,8 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Builds the .tflite files and model.toml manifests of models/ from two ONNX files of opencv_zoo.",
-        epilog="After a change that alters an embedder's file: measure its thresholds again (measure_thresholds.py "
-        "writes thresholds.toml), then build again; without them the product refuses the model.",
+        epilog="After a change that alters an embedder's file: measure its scores again (measure_scores.py "
+        "writes scores.toml), then build again; without them the product refuses the model.",
     )
     parser.add_argument(
         "--sources",
@@ -106,7 +106,7 @@ def _write(model: Model, out: Path) -> None:
             )
         _replace(folder / file_name(model, variant), variant.content)
         print(f"{model.name}/{file_name(model, variant)}: {len(variant.content)} bytes")
-    text = manifest_text(model, HERE / "thresholds.toml")
+    text = manifest_text(model, HERE / "scores.toml")
     _replace(folder / "model.toml", text.encode())
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes model.toml from the files as they were built: tensors as an interpreter reports them, sizes, hashes.
 
-Thresholds cannot be built, they are measured; they come from thresholds.toml, which names the file they were
-measured on by its hash. A variant built differently since gets none, and the build says so.
+What a score is worth cannot be built, it is measured; the tables come from scores.toml, which names the file they
+were measured on by its hash. A variant built differently since gets none, and the build says so.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def file_name(model: Model, variant: Variant) -> str:
     return f"{model.name}-{variant.name}.tflite"
 
 
-def manifest_text(model: Model, thresholds: Path) -> str:
+def manifest_text(model: Model, scores: Path) -> str:
     """The whole model.toml."""
     width, height = model.size
     lines = [
-        "# Written by models/build; edit recipes.py or thresholds.toml there, not this file.",
+        "# Written by models/build; edit recipes.py or scores.toml there, not this file.",
         "schema = 1",
         *_fields(name=model.name, task=model.task, licence=model.source.licence, origin=model.source.origin),
         *_fields(source_file=model.source.file, source_sha256=model.source.sha256, notes=model.notes),
@@ -50,7 +50,7 @@ def manifest_text(model: Model, thresholds: Path) -> str:
     ]
     if model.task == "detector":
         lines += ["", "[detection]", *_fields(score_threshold=SCORE_THRESHOLD, nms_iou=NMS_IOU)]
-    measured = tomllib.loads(thresholds.read_text(encoding="utf-8"))
+    measured = tomllib.loads(scores.read_text(encoding="utf-8"))
     for variant in model.variants:
         lines += _variant_lines(model, variant, measured)
     return "\n".join(lines) + "\n"
@@ -77,22 +77,16 @@ def _variant_lines(model: Model, variant: Variant, measured: dict[str, Any]) -> 
         meaning = MEANINGS[made["name"].partition("_")[0]]
         lines += ["", f"[variant.outputs.{made['name']}]", *_tensor_lines(made), *_fields(meaning=meaning)]
     if model.task == "embedder":
-        lines += _threshold_lines(
-            measured.get(model.name, {}).get(variant.name, {}), digest, measured["data"]
-        )
+        lines += _score_lines(measured.get(model.name, {}).get(variant.name, {}), digest, measured["data"])
     return lines
 
 
-def _threshold_lines(entry: dict[str, Any], digest: str, data: str) -> list[str]:
+def _score_lines(entry: dict[str, Any], digest: str, data: str) -> list[str]:
     if entry.get("sha256") != digest:
-        print(
-            f"  no thresholds: thresholds.toml was measured on {entry.get('sha256')}, this file is {digest}"
-        )
+        print(f"  no scores: scores.toml was measured on {entry.get('sha256')}, this file is {digest}")
         return []
-    lines = []
-    for fmr, score in entry["scores"].items():
-        lines += ["", "[[variant.thresholds]]", *_fields(score=score, fmr=float(fmr), data=data)]
-    return lines
+    table = {key: value for key, value in entry.items() if key != "sha256"}
+    return ["", "[variant.scores]", *_fields(data=data, **table)]
 
 
 def _tensor_lines(detail: dict[str, Any]) -> list[str]:

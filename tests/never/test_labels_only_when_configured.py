@@ -25,8 +25,6 @@ def maker(*, publish_labels: bool) -> EventMaker:
         random_bits=lambda bits: 2**bits - 1,
         publish_labels=publish_labels,
         live_max_age_s=30,
-        threshold=0.5,
-        fmr_at_threshold=None,
         models=ModelHashes("sha256:1f", "sha256:a2"),
     )
 
@@ -34,8 +32,19 @@ def maker(*, publish_labels: bool) -> EventMaker:
 def bodies(made: EventMaker) -> list[bytes]:
     """All that is ever said about subject 7."""
     phases: tuple[Phase, ...] = ("start", "end")
-    sightings = [Sighting(phase, "v", subject(7), at(1), 0.7, 0.2, 5, 0.8) for phase in phases]
-    visit = Visit("v", subject(7), at(1), last_seen_ns=0, score=0.7, margin=0.2, frames=5, quality=0.8)
+    sightings = [Sighting(phase, "v", subject(7), at(1), 0.5, None, 0.7, 0.2, 5, 0.8) for phase in phases]
+    visit = Visit(
+        "v",
+        subject(7),
+        at(1),
+        last_seen_ns=0,
+        threshold=0.5,
+        fmr=None,
+        score=0.7,
+        margin=0.2,
+        frames=5,
+        quality=0.8,
+    )
     said = [made.event(sighting) for sighting in sightings], made.presence([visit], at(2))
     return [msgspec.json.encode(part) for part in (*said[0], said[1])]
 

@@ -137,17 +137,19 @@ def test_a_gallery_forced_to_hold_an_orphan_does_not_open_it(path: Path) -> None
 
 @pytest.mark.parametrize("store", [GalleryStore, SqliteGallery, MemoryGallery])
 def test_the_only_way_in_asks_for_a_consent(store: type) -> None:
-    """Whatever takes an array or adds somebody is `enrol`, and `enrol` has a Consent that cannot be left out."""
+    """Whatever takes an array or adds somebody is `enrol` or `renew`, and neither goes without a Consent."""
     public = {
         name: value for name, value in vars(store).items() if callable(value) and not name.startswith("_")
     }
     takes_arrays = [
         n for n, f in public.items() if "NDArray" in str([*inspect.signature(f).parameters.values()])
     ]
-    assert takes_arrays == ["enrol"]
-    consent = inspect.signature(public["enrol"]).parameters["consent"]
-    assert (consent.annotation, consent.default) == ("Consent", inspect.Parameter.empty)
-    assert set(public) == {"load", "enrol", "subjects", "withdraw", "erase_expired", "mark", "close"}
+    assert takes_arrays == ["enrol", "renew"]
+    for way in takes_arrays:
+        consent = inspect.signature(public[way]).parameters["consent"]
+        assert (consent.annotation, consent.default) == ("Consent", inspect.Parameter.empty)
+    others = {"load", "subjects", "rename", "withdraw", "erase_expired", "mark", "close"}
+    assert set(public) == {"enrol", "renew", *others}
 
 
 @pytest.fixture(params=["memory", "sqlite"])

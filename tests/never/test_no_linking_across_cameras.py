@@ -77,12 +77,10 @@ def event(device: str, subject: Subject) -> dict[str, Any]:
         random_bits=secrets.randbits,
         publish_labels=False,
         live_max_age_s=30,
-        threshold=0.5,
-        fmr_at_threshold=1e-4,
         models=MODELS,
     )
     now = at(5)
-    body = maker.event(Sighting("start", maker.new_id(now), subject, now, 0.7, 0.2, 5, 0.8))
+    body = maker.event(Sighting("start", maker.new_id(now), subject, now, 0.5, 1e-4, 0.7, 0.2, 5, 0.8))
     decoded: dict[str, Any] = msgspec.to_builtins(body)
     return decoded
 

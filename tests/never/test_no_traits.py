@@ -12,7 +12,8 @@ from device.adapters.models_folder import Task, load_manifest
 from device.errors import ConfigError
 from tests import tiny
 
-EMBEDDER_WITH_AN_AGE = """
+EMBEDDER_WITH_AN_AGE = (
+    """
 [variant.outputs.embedding]
 dtype = "float32"
 shape = [1, 128]
@@ -22,12 +23,9 @@ meaning = "face embedding"
 dtype = "float32"
 shape = [1, 1]
 meaning = "years"
-
-[[variant.thresholds]]
-score = 0.4
-fmr = 1e-4
-data = "none"
 """
+    + tiny.SCORES
+)
 
 
 def rewritten(folder: Path, old: str, new: str) -> Path:

@@ -26,7 +26,7 @@ from device.assembly import (
     make_pipeline,
     models_for,
     ns,
-    threshold_of,
+    operating_point,
 )
 from device.errors import HardwareError, InputError
 from device.inference import Opened
@@ -126,25 +126,20 @@ def test_an_embedder_without_an_embedding_is_a_user_error() -> None:
         make_embedder(LoadedModel(model.manifest, Opened(model.variant, odd, "cpu")))
 
 
-def test_the_threshold_is_the_manifests_with_the_fmr_it_was_measured_at() -> None:
-    embedder = fake("sface")
-    measured = next(one for one in embedder.variant.thresholds if one.fmr == 1e-4)
-    assert threshold_of(Config(), embedder) == (measured.score, 1e-4)
+def test_the_threshold_follows_from_the_target_and_the_gallerys_size() -> None:
+    rule = RecognitionOptions(target_fpir=1e-3)
+    point = operating_point(Config(recognition=rule), fake("sface").variant)
+    assert point.table is not None
+    assert point.fmr(point.threshold(1)) == pytest.approx(1e-3, rel=0.01)
+    assert point.fmr(point.threshold(100)) == pytest.approx(1e-5, rel=0.01)
 
 
-def test_the_configurations_threshold_goes_first_and_nobody_has_measured_it() -> None:
+def test_the_configurations_threshold_goes_first_for_any_gallery() -> None:
     config = Config(recognition=RecognitionOptions(threshold=0.61))
-    assert threshold_of(config, fake("sface")) == (0.61, None)
+    assert {operating_point(config, fake("sface").variant).threshold(n) for n in (0, 1, 500)} == {0.61}
     models = Models(fake("yunet-320x256"), fake("sface"))
     maker = make_events(config, models, "b0070001", lambda _: 0)
     assert make_pipeline(config, models, maker).sightings.threshold == 0.61
-
-
-def test_a_manifest_without_that_fmr_is_a_user_error() -> None:
-    embedder = fake("sface")
-    bare = msgspec.structs.replace(embedder.variant, thresholds=[])
-    with pytest.raises(InputError, match=r"no threshold for FMR 0.0001"):
-        threshold_of(Config(), LoadedModel(embedder.manifest, Opened(bare, embedder.interpreter, "cpu")))
 
 
 @pytest.mark.parametrize("which", ["detector", "embedder"])

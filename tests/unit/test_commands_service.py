@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from device.adapters.control_socket import ControlServer
@@ -28,6 +29,11 @@ from device.control import (
     PauseRequest,
     Peer,
     Progress,
+    Receipt,
+    Renamed,
+    RenameRequest,
+    Renewed,
+    RenewRequest,
     Reply,
     Request,
     ServiceStatus,
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
 ANNA = SubjectLine(
     "anna", "p_12ab34cd", 5, "c_1", "door", "ab" * 32, "alice", "2026-11-23", "2027-11-23", 365
 )
+RECEIPT = Receipt("p_12ab34cd", "c_1", 5, "2026-11-23T10:00:00.000Z", "synced", 3, "ef" * 32)
 STATUS = ServiceStatus(
     state="running",
     camera="cam0",
@@ -63,6 +70,8 @@ STATUS = ServiceStatus(
         Trouble("clock_unsynced", "the clock is not synchronised", "timedatectl", "2026-11-23T10:00:00.000Z")
     ],
     uptime_s=3723.4,
+    threshold=0.5,
+    expected=None,
 )
 
 
@@ -144,7 +153,9 @@ ENROLLING: dict[str, list[Reply]] = {
         Done(Enrolled(ANNA)),
     ],
     "SubjectsRequest": [Done(SubjectList([ANNA]))],
-    "WithdrawRequest": [Done(Withdrawn(ANNA))],
+    "WithdrawRequest": [Done(Withdrawn(ANNA, RECEIPT))],
+    "RenewRequest": [Done(Renewed(ANNA))],
+    "RenameRequest": [Done(Renamed(ANNA))],
 }
 
 
@@ -199,12 +210,19 @@ def test_anything_but_yes_enrols_nobody(
     os.write(typed, answer)
     with service(path, ENROLLING) as handler:
         assert main(["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path)]) == 1
-    assert "not agreed: nothing was captured" in capsys.readouterr().err
+    assert "not agreed: nothing was changed" in capsys.readouterr().err
     assert not handler.seen
 
 
 @pytest.mark.usefixtures("no_terminal")
-@pytest.mark.parametrize("words", [["enrol", "--label", "anna", "--policy", "POLICY"], ["withdraw", "anna"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["enrol", "--label", "anna", "--policy", "POLICY"],
+        ["renew", "anna", "--policy", "POLICY"],
+        ["withdraw", "anna"],
+    ],
+)
 def test_without_a_terminal_nobody_can_be_asked(
     path: Path, policy: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
@@ -345,7 +363,52 @@ def test_withdrawing_says_what_was_erased(
     with service(path, ENROLLING) as handler:
         assert main(["withdraw", "anna", "--socket", str(path), *([sure] if sure == "--yes" else [])]) == 0
     assert handler.seen == [WithdrawRequest("anna")]
-    assert capsys.readouterr().out == "erased anna (p_12ab34cd): 5 references and the consent record c_1\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "erased anna (p_12ab34cd): 5 references and the consent record c_1"
+    assert said[1].startswith("receipt: entry 3 of the consent ledger")
+
+
+def test_a_receipt_is_written_for_the_person_and_never_over_a_file(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receipt = tmp_path / "receipt.json"
+    words = ["withdraw", "anna", "--yes", "--receipt", str(receipt), "--socket", str(path)]
+    with service(path, ENROLLING) as handler:
+        assert main(words) == 0
+        assert f"receipt: entry 3 of the consent ledger, SHA-256 {'ef' * 32}" in capsys.readouterr().out
+        assert json.loads(receipt.read_text()) == msgspec.to_builtins(RECEIPT)
+        assert receipt.stat().st_mode & 0o777 == 0o600
+        assert "anna" not in receipt.read_text()
+        assert main(words) == 2
+        assert "nothing was erased" in capsys.readouterr().err
+    assert len(handler.seen) == 1, "a receipt that cannot be written stops it before anything is erased"
+
+
+def test_a_withdrawal_that_fails_leaves_no_receipt(path: Path, tmp_path: Path) -> None:
+    receipt = tmp_path / "receipt.json"
+    with service(path, {"WithdrawRequest": [Failed("nobody is enrolled as 'anna'", exit_code=2)]}):
+        assert main(["withdraw", "anna", "--yes", "--receipt", str(receipt), "--socket", str(path)]) == 2
+    assert not receipt.exists()
+
+
+def test_renewing_carries_the_text_that_was_agreed_to(
+    path: Path, policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["renew", "anna", "--policy", str(policy), "--recorded-by", "Dr Bell", "--yes"]
+    with service(path, ENROLLING) as handler:
+        assert main([*words, "--socket", str(path)]) == 0
+    assert "renewed anna (p_12ab34cd): consent c_1 ends on 2027-11-23" in capsys.readouterr().out
+    (request,) = handler.seen
+    assert isinstance(request, RenewRequest)
+    assert request.policy_text.encode() == policy.read_bytes()
+    assert (request.subject, request.acknowledged, request.recorded_by) == ("anna", True, "Dr Bell")
+
+
+def test_renaming_says_what_the_subject_is_called_now(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with service(path, ENROLLING) as handler:
+        assert main(["rename", "beth", "anna", "--socket", str(path)]) == 0
+    assert capsys.readouterr().out == "p_12ab34cd is called anna now\n"
+    assert handler.seen == [RenameRequest("beth", "anna")]
 
 
 def test_withdrawing_without_a_yes_erases_nobody(

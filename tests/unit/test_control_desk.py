@@ -25,6 +25,10 @@ from device.control import (
     PauseRequest,
     Peer,
     Progress,
+    Renamed,
+    RenameRequest,
+    Renewed,
+    RenewRequest,
     ResumeRequest,
     ServiceStatus,
     StatusRequest,
@@ -117,8 +121,6 @@ class Desk:
             random_bits=lambda bits: 2**bits - 1,
             publish_labels=True,
             live_max_age_s=30,
-            threshold=0.5,
-            fmr_at_threshold=1e-4,
             models=ModelHashes("sha256:1f", "sha256:a2"),
         )
 
@@ -415,6 +417,45 @@ def test_a_withdrawn_subject_is_erased_and_their_visit_ends_without_their_label(
     assert desk.stored() == []
     desk.show(ANNA, frames=8)
     assert desk.events() == [("start", "UNSET"), ("end", "UNSET")]
+
+
+def test_a_withdrawal_comes_with_a_receipt_that_names_no_label() -> None:
+    desk = with_anna()
+    receipt = desk.ask(WithdrawRequest("anna"), Withdrawn).receipt
+    assert (receipt.consent, receipt.references, receipt.clock) == ("c_1", 1, "synced")
+    assert (receipt.ledger_entry, receipt.ledger_sha256) == (None, None), "this gallery has no ledger"
+    assert "anna" not in repr(receipt)
+
+
+def test_a_renewed_consent_holds_from_the_next_frame_on() -> None:
+    gallery = MemoryGallery(DIMENSION)
+    gallery.enrol("anna", consent(expires_s=2.0), embedding_of(1)[np.newaxis])
+    desk = Desk(gallery=gallery)
+    renewed = desk.ask(RenewRequest("anna", POLICY, acknowledged=True), Renewed).subject
+    assert (renewed.consent, renewed.recorded_by) == ("c_2", "alice")
+    assert renewed.policy_sha256 == sha256(POLICY.encode()).hexdigest()
+    desk.show(ANNA, frames=8)
+    assert desk.events() == [("start", "anna")], "the old consent would have ended after four frames"
+
+
+def test_another_label_is_used_at_once_and_waiting_events_lose_the_old_one() -> None:
+    desk = with_anna()
+    desk.show(ANNA, frames=3)
+    renamed = desk.ask(RenameRequest("anna", "beth"), Renamed).subject
+    assert renamed.label == "beth"
+    assert desk.events() == [("start", "UNSET")]
+    desk.show(frames=14)
+    assert desk.events() == [("start", "UNSET"), ("end", "beth")]
+    desk.show(ANNA, frames=3)
+    assert desk.events()[-1] == ("start", "beth")
+
+
+@pytest.mark.parametrize(
+    "request_", [RenewRequest("bob", POLICY, acknowledged=True), RenameRequest("bob", "rob")]
+)
+def test_changing_nobody_is_a_user_error(request_: Request) -> None:
+    refused = with_anna().ask(request_, Failed)
+    assert (refused.message, refused.exit_code) == ("nobody is enrolled as 'bob'", 2)
 
 
 def test_withdrawing_nobody_is_a_user_error() -> None:

@@ -30,8 +30,6 @@ def maker(**changes: Any) -> EventMaker:
         "random_bits": lambda bits: 2**bits - 1,
         "publish_labels": False,
         "live_max_age_s": 30,
-        "threshold": 0.52,
-        "fmr_at_threshold": 1e-4,
         "models": ModelHashes("sha256:1f", "sha256:a2"),
     }
     return EventMaker(**(options | changes))
@@ -42,6 +40,8 @@ def seen(phase: Phase = "start", captured: Stamp | None = None, **changes: Any) 
         "visit_id": uuid7(UTC_S * NS, 1),
         "subject": subject(7),
         "captured": captured or at(11.482),
+        "threshold": 0.52,
+        "fmr": 1.00004e-4,
         "score": 0.712345,
         "margin": 0.18004,
         "frames": 5,
@@ -143,12 +143,23 @@ def test_what_is_made_can_be_read_back_by_its_own_type() -> None:
 
 
 def test_an_unmeasured_threshold_has_no_fmr() -> None:
-    assert maker(fmr_at_threshold=None).event(seen()).fmr_at_threshold is None
+    assert maker().event(seen(fmr=None)).fmr_at_threshold is None
 
 
 def test_presence_names_everyone_at_the_door_and_since_when() -> None:
     visits = [
-        Visit(f"v{n}", subject(n), at(n), last_seen_ns=0, score=0.9, margin=1.0, frames=3, quality=1.0)
+        Visit(
+            f"v{n}",
+            subject(n),
+            at(n),
+            last_seen_ns=0,
+            threshold=0.5,
+            fmr=None,
+            score=0.9,
+            margin=1.0,
+            frames=3,
+            quality=1.0,
+        )
         for n in (1, 2)
     ]
     body = json.loads(msgspec.json.encode(maker().presence(visits, at(9))))

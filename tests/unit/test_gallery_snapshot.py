@@ -58,3 +58,12 @@ def test_a_full_gallery_is_compared_in_one_go() -> None:
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     known = Gallery([EnrolledReferences(subject(n), rows[n : n + 1]) for n in range(MAX_SUBJECTS)])
     assert int(known.compare(rows[321], at(0)).argmax()) == 321
+
+
+def test_subjects_whose_templates_are_near_each_other_are_named_once_the_nearest_first() -> None:
+    rows = np.array([[1, 0, 0], [0.8, 0.6, 0], [0, 1, 0]], np.float32)
+    known = Gallery([EnrolledReferences(subject(n), rows[n : n + 1]) for n in range(3)])
+    found = [(one.ref, other.ref, round(score, 3)) for one, other, score in known.pairs_from(0.5)]
+    assert found == [("p_0000", "p_0001", 0.8), ("p_0001", "p_0002", 0.6)]
+    assert known.pairs_from(0.9) == []
+    assert Gallery().pairs_from(-1.0) == []

@@ -13,22 +13,19 @@ from device.adapters.models_folder import (
     load_manifest,
     model_names,
     pick_variant,
-    threshold_at,
 )
 from device.errors import ConfigError, InputError
 from tests import tiny
 
-EMBEDDER = """
+EMBEDDER = (
+    """
 [variant.outputs.embedding]
 dtype = "float32"
 shape = [1, 128]
 meaning = "face embedding"
-
-[[variant.thresholds]]
-score = 0.414
-fmr = 1e-4
-data = "9.16 M impostor pairs"
 """
+    + tiny.SCORES
+)
 
 
 @pytest.fixture
@@ -194,20 +191,33 @@ def test_a_detector_without_its_operating_point_is_refused(folder: Path) -> None
     assert refused(folder).path == "detection"
 
 
-def test_an_embedder_loads_with_its_thresholds(folder: Path) -> None:
+def test_an_embedder_loads_with_what_its_scores_are_worth(folder: Path) -> None:
     make_embedder(folder)
     (variant,) = load_manifest(folder, "tiny").variants
-    assert threshold_at(variant, 1e-4).score == 0.414
-    with pytest.raises(InputError, match="no threshold for FMR 1e-05") as caught:
-        threshold_at(variant, 1e-5)
-    assert "0.0001" in caught.value.hint
+    assert variant.scores is not None
+    assert variant.scores.fmr == [1e-2, 1e-3, 1e-4]
 
 
-def test_an_embedder_without_thresholds_is_refused(folder: Path) -> None:
+def test_an_embedder_whose_scores_nobody_measured_is_refused(folder: Path) -> None:
     make_embedder(folder)
     path = folder / "tiny" / "model.toml"
-    path.write_text(path.read_text().partition("[[variant.thresholds]]")[0])
-    assert refused(folder).path == "variant[0].thresholds"
+    path.write_text(path.read_text().partition("[variant.scores]")[0])
+    assert refused(folder).path == "variant[0].scores"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("fnmr = [0.0, 0.01, 0.02]", "fnmr = [0.0, 0.01]", "fnmr: expected 3 numbers"),
+        ("score = [0.3, 0.4, 0.5]", "score = [0.3, 0.5, 0.4]", "scores that rise"),
+        ("fmr = [1e-2, 1e-3, 1e-4]", "fmr = [1e-2, 1e-3, 1e-3]", "an fmr that falls"),
+        ("measured_to = 1e-4", "measured_to = 0", "> 0"),
+    ],
+)
+def test_a_table_of_scores_that_is_none_is_refused(folder: Path, old: str, new: str, said: str) -> None:
+    make_embedder(folder)
+    edit(folder, old, new)
+    assert said in str(refused(folder))
 
 
 def test_the_folder_of_the_checkout_is_found() -> None:

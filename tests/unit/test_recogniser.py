@@ -61,8 +61,6 @@ class Service:
             random_bits=lambda bits: 2**bits - 1,
             publish_labels=True,
             live_max_age_s=30,
-            threshold=0.5,
-            fmr_at_threshold=1e-4,
             models=ModelHashes("sha256:1f", "sha256:a2"),
         )
         self.recogniser = Recogniser(
@@ -258,3 +256,18 @@ def test_no_label_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
     service.show(ANNA, frames=60)
     service.recogniser.close()
     assert "Anna" not in caplog.text
+
+
+def test_two_subjects_who_look_alike_are_an_alert_until_one_is_gone() -> None:
+    service = Service()
+    assert "lookalikes" not in service.codes()
+    near = embedding_of(1) + 0.5 * embedding_of(2)
+    bert = service.gallery.enrol("Bert", service.anna.consent, (near / np.linalg.norm(near))[np.newaxis])
+    service.recogniser.refresh_gallery()
+    (trouble,) = [one for one in service.troubles.standing() if one.code == "lookalikes"]
+    assert service.anna.ref in trouble.text
+    assert bert.ref in trouble.text
+    assert "Anna" not in trouble.text
+    service.gallery.withdraw("Bert")
+    service.recogniser.refresh_gallery()
+    assert "lookalikes" not in service.codes()

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +22,7 @@ from device.adapters.edgetpu_table import CONSTANTS, VALUES, load_edgetpu_table
 from device.adapters.interpreter_tflite import TfliteInterpreter
 from device.adapters.models_folder import check_file, default_folder, load_manifest, model_names, variant_path
 from device.commands.models import examine
+from device.recognition.operating_point import score_at
 from device.vision.align import align
 from device.vision.detect import OUTPUT_NAMES, Detector
 from device.vision.embed import Embedder
@@ -179,26 +181,24 @@ def test_on_the_cpu_the_embedder_that_is_fast_there_comes_first() -> None:
     ]
 
 
-def test_a_rarer_false_match_needs_a_higher_score_and_every_threshold_says_what_it_was_measured_on() -> None:
+def test_a_rarer_false_match_needs_a_higher_score_and_the_table_says_what_it_was_measured_on() -> None:
     for variant in load_manifest(MODELS, "sface").variants:
-        assert [each.fmr for each in variant.thresholds] == [1e-3, 1e-4, 1e-5]
-        scores = [each.score for each in variant.thresholds]
+        table = variant.scores
+        assert table is not None
+        scores = [score_at(table, fmr) for fmr in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)]
         assert scores == sorted(set(scores))
-        assert 0.3 < scores[0] < scores[-1] < 0.55
-        for each in variant.thresholds:
-            assert "pairs of photos of different people" in each.data
-            assert "no commercial conclusion" in each.data
+        assert 0.3 < scores[0] < scores[-1] < 0.65
+        assert table.comparisons > 2_000_000
+        assert "other people" in table.data
+        assert "no commercial conclusion" in table.data
 
 
-def test_thresholds_were_measured_on_the_very_files_that_ship() -> None:
-    measured: dict[str, Any] = tomllib.loads((MODELS / "build" / "thresholds.toml").read_text())
+def test_scores_were_measured_on_the_very_files_that_ship() -> None:
+    measured: dict[str, Any] = tomllib.loads((MODELS / "build" / "scores.toml").read_text())
     for variant in load_manifest(MODELS, "sface").variants:
-        entry = measured["sface"][variant.name]
-        assert entry["sha256"] == variant.sha256
-        assert {float(fmr): score for fmr, score in entry["scores"].items()} == {
-            each.fmr: each.score for each in variant.thresholds
-        }
-        assert {each.data for each in variant.thresholds} == {measured["data"]}
+        entry = measured["sface"][variant.name] | {"data": measured["data"]}
+        assert entry.pop("sha256") == variant.sha256
+        assert msgspec.to_builtins(variant.scores) == entry
 
 
 def test_calibration_names_no_face_data_set() -> None:
@@ -246,4 +246,6 @@ def test_two_people_are_far_below_every_threshold(
 ) -> None:
     score = float(embeddings[variant, "astronaut.png"] @ embeddings[variant, "grace_hopper.jpg"])
     assert score == pytest.approx(0.14, abs=0.05)
-    assert score < min(each.score for each in picked("sface", variant)[1].thresholds)
+    table = picked("sface", variant)[1].scores
+    assert table is not None
+    assert score < table.score[0]

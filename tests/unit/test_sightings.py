@@ -11,13 +11,14 @@ import pytest
 
 from device.geometry import Box
 from device.recognition.gallery import Gallery
+from device.recognition.operating_point import OperatingPoint, ScoreTable
 from device.recognition.sightings import DecisionRule, Sightings, leader
 from device.recognition.tracks import Track
 from device.records import Quality, Sighting
-from tests.people import NS, at, gallery, probe, row, subject
+from tests.people import NS, at, at_threshold, gallery, probe, row, subject
 
 RULE = DecisionRule(
-    threshold=0.5,
+    point=at_threshold(0.5, fmr=1e-4),
     margin=0.1,
     hysteresis=0.1,
     min_quality=0.2,
@@ -315,3 +316,14 @@ def test_what_is_left_of_a_face_goes_with_its_track() -> None:
     assert set(scene.sightings._tracks) == {1}
     scene.frame()
     assert not scene.sightings._tracks
+
+
+def test_a_larger_gallery_needs_a_higher_score() -> None:
+    table = ScoreTable("a test", 5, 1000, 1e-4, [0.3, 0.9], *[[1e-1, 1e-7]] * 3, *[[0.0, 0.1]] * 3)
+    rule = replace(RULE, point=OperatingPoint(table, 1e-4, 3))
+    one = Scene(rule, gallery(subject(1)))
+    ten = Scene(rule, gallery(*(subject(n) for n in range(1, 11)), dimension=10))
+    assert one.sightings.threshold == pytest.approx(0.6)
+    assert ten.sightings.threshold == pytest.approx(0.7, abs=1e-3)
+    assert ten.sightings.expected is not None
+    assert ten.sightings.expected.fpir == pytest.approx(1e-4)

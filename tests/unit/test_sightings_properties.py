@@ -14,13 +14,13 @@ from device.geometry import Box
 from device.recognition.sightings import DecisionRule, Sightings
 from device.recognition.tracks import Track
 from device.records import Sighting
-from tests.people import NS, at, gallery, probe, row, subject
+from tests.people import NS, at, at_threshold, gallery, probe, row, subject
 
 PEOPLE = {f"subject-{n}": subject(n, expires_s=20.0 if n == 3 else 9e6) for n in (1, 2, 3)}
 SCORE = st.sampled_from([-0.1, 0.2, 0.41, 0.5, 0.55, 0.7, 0.95])
 RULES = st.builds(
     DecisionRule,
-    threshold=st.just(0.5),
+    point=st.just(at_threshold(0.5)),
     margin=st.sampled_from([0.0, 0.1]),
     hysteresis=st.sampled_from([0.0, 0.1]),
     min_quality=st.just(0.0),
@@ -139,7 +139,7 @@ def test_no_visit_starts_without_enough_samples_score_margin_and_consent(
     for samples, start, enrolled in run(rule, steps).starts:
         assert start.phase == "start"
         assert samples >= start.frames >= rule.min_frames
-        assert start.score >= rule.threshold
+        assert start.score >= rule.point.threshold(0)
         assert start.margin >= rule.margin
         assert start.subject.subject_id in enrolled
         assert start.subject.consent.expires_at_ns > start.captured.utc_ns
@@ -156,7 +156,7 @@ def test_no_visit_goes_on_after_its_consent(rule: DecisionRule, steps: list[Step
 def test_a_face_that_stays_is_embedded_rarely_whatever_it_scores(
     min_frames: int, max_frames: int, one: float, other: float, flicker: int
 ) -> None:
-    rule = DecisionRule(0.5, 0.1, 0.1, 0.0, min_frames, max_frames, 3 * NS, 5 * NS)
+    rule = DecisionRule(at_threshold(0.5), 0.1, 0.1, 0.0, min_frames, max_frames, 3 * NS, 5 * NS)
     faces: list[Step] = [
         Step(
             0.1, {1: ((one, other, 0.0), 1.0)} if k % 2 >= flicker else {}, frozenset({1}), frozenset(), None

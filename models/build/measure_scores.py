@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the embedder's comparison scores at three false match rates and writes them into thresholds.toml.
+"""Measures how often an embedder's comparison scores are reached, and writes it into scores.toml.
 
-Runs in the product's environment, not in the builder's: what is measured is the product's own detection, alignment and
-embedding (`device/measure`), with the detector that ships. It reads the variants' files, not their thresholds, so it
-also takes an embedder that was just built and that the product refuses for want of thresholds.
+Runs in the product's environment, not in the builder's: what is measured is the product's own detection, alignment,
+embedding and template (`device/measure/score_table.py`), with the detector that ships. It reads the variants' files,
+not their tables, so it also takes an embedder that was just built and that the product refuses for want of one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import tomllib
 from datetime import UTC, datetime
@@ -25,16 +24,17 @@ from device.measure.dataset import read_folder
 from device.measure.embeddings import NOBODY, embed_pictures
 from device.measure.faces import FaceFinder
 from device.measure.progress import Progress
-from device.measure.variants import EmbedderVariant, sha256_of
-from device.measure.verification import impostor_thresholds
+from device.measure.score_table import plan_templates, score_table
+from device.measure.variants import EmbedderVariant, mirrored, sha256_of
 from device.options import Config, InferenceOptions, ModelOptions
+from device.recognition.gallery import template_of
 from device.vision.embed import OUTPUT_NAME, Embedder
 from device.vision.tensors import Normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from device.measure.embeddings import VariantEmbeddings
+    from device.measure.embeddings import PictureSet
 
 HERE = Path(__file__).resolve().parent
 RUNTIME: Literal["ai-edge-litert"] = "ai-edge-litert"
@@ -49,23 +49,23 @@ def main() -> int:
     """Exit code 0: written; 2: the data or a model cannot be used."""
     arguments = _parser().parse_args()
     try:
-        _measure(arguments)
+        text = _measured(arguments)
     except PorterError as error:
         print(error, file=sys.stderr)
         return 2
+    arguments.out.write_text(text, encoding="utf-8")
+    print(f"{arguments.out} written; now build again: it copies the tables into model.toml")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Measures the cosine that at most 1e-3, 1e-4 and 1e-5 of all pairs of photos of different people "
-        "reach, for each variant of an embedder, and writes thresholds.toml.",
+        description="Measures how often one picture reaches a score against other people's templates, and how often it "
+        "stays below against the person's own, for each variant of an embedder, and writes scores.toml.",
         epilog="Run it with the product's Python after the builder changed an embedder's file, then the builder again: "
-        "it copies the thresholds into model.toml. LFW's 7,701 photos take about eight minutes.",
+        "it copies the tables into model.toml. LFW's photos take about ten minutes.",
     )
-    parser.add_argument(
-        "data", type=Path, metavar="DATA", help="folder that holds lfw/pairs.csv and its photos"
-    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder that holds lfw/*.csv and its photos")
     parser.add_argument(
         "--models", type=Path, metavar="DIR", default=HERE.parent, help="default: %(default)s"
     )
@@ -74,37 +74,49 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: %(default)s")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep embeddings here between runs")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", default=HERE / "thresholds.toml", help="default: %(default)s"
+        "--out", type=Path, metavar="FILE", default=HERE / "scores.toml", help="default: %(default)s"
     )
     return parser
 
 
-def _measure(arguments: argparse.Namespace) -> None:
-    pairs = read_folder(arguments.data).pairs
-    if not pairs:
-        raise InputError(
-            f"{arguments.data}: no lfw/pairs.csv there", hint="`porter evaluate --help` gives its form"
-        )
-    photos = sorted({path for pair in pairs for path in (pair.first, pair.second)})
+def _measured(arguments: argparse.Namespace) -> str:
+    folder = read_folder(arguments.data)
+    named = {path for pair in folder.pairs for path in (pair.first, pair.second)}
+    photos = sorted(named | {search.picture for search in folder.searches})
+    plan = plan_templates(photos)
     options = ModelOptions(folder=str(arguments.models), detector=arguments.detector)
     config = Config(models=options, inference=InferenceOptions(delegate="cpu", runtime=RUNTIME))
     finder = FaceFinder(load_model(config, arguments.detector, "detector"))
     variants = _variants(arguments.models / arguments.embedder, arguments.threads)
-    with Progress("faces and embeddings", len(photos)) as progress:
-        pictures = embed_pictures(photos, finder, variants, arguments.cache, progress)
+    probes = _embedded("probes", photos, finder, variants, arguments.cache)
+    both = [mirrored(variant) for variant in variants]
+    references = _embedded("references", plan.references, finder, both, arguments.cache)
+    tables = [
+        score_table(plan, (probes, probe), (references, reference), template_of)
+        for probe, reference in zip(probes.variants, references.variants, strict=True)
+    ]
+    found = len(photos) - probes.looks(NOBODY)
+    return _text(arguments, found, len(plan.owners), list(zip(variants, tables, strict=True)))
+
+
+def _embedded(
+    what: str,
+    photos: Sequence[Path],
+    finder: FaceFinder,
+    variants: Sequence[EmbedderVariant],
+    cache: Path | None,
+) -> PictureSet:
+    with Progress(what, len(photos)) as progress:
+        pictures = embed_pictures(photos, finder, variants, cache, progress)
     if pictures.unreadable:
         raise InputError(
             f"{len(pictures.unreadable)} photos cannot be read: {next(iter(pictures.unreadable.values()))}"
         )
-    found = len(photos) - pictures.looks(NOBODY)
-    results = [(each, *impostor_thresholds(photos, pictures, each)) for each in pictures.variants]
-    text = _text(arguments, found, results)
-    arguments.out.write_text(text, encoding="utf-8")
-    print(text, end="")
+    return pictures
 
 
 def _variants(folder: Path, threads: int) -> list[EmbedderVariant]:
-    """Every variant that the model's manifest names, without asking the manifest for thresholds."""
+    """Every variant that the model's manifest names, without asking the manifest for tables."""
     path = folder / "model.toml"
     try:
         manifest = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -139,36 +151,28 @@ def _variant(name: str, path: Path, pixels: Normalisation, threads: int) -> Embe
 def _text(
     arguments: argparse.Namespace,
     photos: int,
-    results: Sequence[tuple[VariantEmbeddings, dict[str, float], int]],
+    people: int,
+    results: Sequence[tuple[EmbedderVariant, dict[str, Any]]],
 ) -> str:
-    """thresholds.toml. Scores are rounded up, which never raises the rate they stand for."""
-    pairs = results[0][2]
+    references = results[0][1]["references"]
     data = (
-        f"LFW deep-funneled, {pairs:,} pairs of photos of different people (all pairs of the {photos:,} photos in "
-        f"pairs.csv). {CAVEAT}"
+        f"LFW deep-funneled, {photos:,} photos against the templates of {people} other people, {references} photos "
+        f"each with its mirror image. {CAVEAT}"
     )
     day = datetime.now(tz=UTC).date()
     lines = [
-        "# Written by measure_thresholds.py: comparison scores (cosine) at three false match rates, measured on the",
-        "# files whose SHA-256 stand here; the builder puts them into model.toml, and none into a file built since.",
+        "# Written by measure_scores.py: how often comparison scores (cosine) are reached, measured on the files whose",
+        "# SHA-256 stand here; the builder puts the tables into model.toml, and none into a file built since.",
         f"# Measured on {day} with {RUNTIME} on the CPU: in each photo the face nearest the middle",
-        f"# ({arguments.detector}, int8), aligned by device/vision/align.py; every two photos of different people",
-        "# compared; the smallest score that no more than this share of the pairs reaches, rounded up. The data are",
+        f"# ({arguments.detector}, int8), aligned by device/vision/align.py. What the columns mean:",
+        "# device/recognition/operating_point.py; how they are made: device/measure/score_table.py. The data are",
         "# for measuring only: nothing here was trained or calibrated on them.",
-        f"data = {_toml(data)}",
+        f"data = {json.dumps(data, ensure_ascii=False)}",
     ]
-    for each, scores, _ in results:
-        upward = ", ".join(
-            f'"{rate}" = {math.ceil(score * 1000) / 1000:.3f}' for rate, score in scores.items()
-        )
-        lines += ["", f"[{arguments.embedder}.{each.variant.name}]", f"sha256 = {_toml(each.variant.sha256)}"]
-        lines.append(f"scores = {{ {upward} }}")
+    for variant, table in results:
+        lines += ["", f"[{arguments.embedder}.{variant.name}]", f"sha256 = {json.dumps(variant.sha256)}"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    """JSON's strings are TOML's as well."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 if __name__ == "__main__":
