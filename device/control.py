@@ -100,6 +100,10 @@ class RenameRequest(Line, frozen=True, tag="rename"):
     label: Name
 
 
+class RotateRequest(Line, frozen=True, tag="rotate_key"):
+    """Renew every key of the gallery. Answered by `Rotated`."""
+
+
 Request = (
     StatusRequest
     | PauseRequest
@@ -109,6 +113,7 @@ Request = (
     | EnrolRequest
     | RenewRequest
     | RenameRequest
+    | RotateRequest
 )
 
 
@@ -201,7 +206,14 @@ class Enrolled(Line, frozen=True, tag="enrolled"):
     subject: SubjectLine
 
 
-Result = ServiceStatus | Switched | SubjectList | Withdrawn | Enrolled | Renewed | Renamed
+class Rotated(Line, frozen=True, tag="rotated"):
+    """All keys are new. device_key: that one as well, since it is a file; a credential is the operator's to replace."""
+
+    subjects: int
+    device_key: bool
+
+
+Result = ServiceStatus | Switched | SubjectList | Withdrawn | Enrolled | Renewed | Renamed | Rotated
 
 
 class Progress(Line, frozen=True, tag="progress"):

@@ -155,9 +155,10 @@ class GalleryStore(Protocol):
         """Whether the keys were renewed since the last `mark`: the ledger has yet to be told."""
         ...
 
-    def rotate(self) -> None:
+    def rotate(self) -> bool:
         """Renews all keys and the basis, all or nothing; nobody enrols again, and no score changes.
 
+        Returns whether the device key is a new one as well: not where it is a credential.
         Raises StorageError: nothing was changed, or all of it and older copies may remain on the medium.
         """
         ...

@@ -66,12 +66,12 @@ class Registrar:
         """The store's."""
         return self._store.rotation_unwritten
 
-    def rotate(self) -> None:
+    def rotate(self) -> bool:
         """Renews all keys and writes it down; where that fails, it is written before anything else is.
 
         Raises StorageError.
         """
-        self._store.rotate()
+        device_key = self._store.rotate()
         try:
             self._write_rotation()
         except StorageError as error:
@@ -79,6 +79,7 @@ class Registrar:
                 f"the keys are new, but that is not written into the ledger yet: {error.message}",
                 hint=error.hint,
             ) from error
+        return device_key
 
     def consent_time(self) -> ConsentTime:
         """What is certain of the time at a start: Porter did not exist before 2026, nor before the ledger's entries."""

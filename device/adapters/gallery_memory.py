@@ -144,7 +144,7 @@ class MemoryGallery:
         """Whether `rotate` was called since `mark`."""
         return self._rotation_unwritten
 
-    def rotate(self) -> None:
+    def rotate(self) -> bool:
         """Takes another basis; there are no keys. Raises StorageError."""
         self._write()
         self._basis = np.roll(self._basis, 1, axis=0)
@@ -153,6 +153,7 @@ class MemoryGallery:
             for label, one in self._enrolled.items()
         }
         self._rotation_unwritten = True
+        return False
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -216,7 +216,7 @@ class SqliteGallery:
         with self._guard("read"):
             return bool(self._db.execute("SELECT rotation_unwritten FROM gallery").fetchone()[0])
 
-    def rotate(self) -> None:
+    def rotate(self) -> bool:
         """Renews every key, the device key too where it is a file, and the basis. Raises StorageError."""
         with self._guard("read"):
             self._device_key = settled(self._device_key, self._keys.under)
@@ -226,6 +226,7 @@ class SqliteGallery:
             self._keys = fresh
             self._device_key = settled(self._device_key, fresh.under)
             self._certainly_erased()
+        return self._device_key.beside
 
     def close(self) -> None:
         """Closes the database; harmless when already closed."""
