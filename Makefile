@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= ../shared/eval
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system tflite evaluate accuracy bench lint docs clean models
+.PHONY: help demo test system tflite evaluate accuracy attacks bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,10 @@ evaluate: $(VENV)/measure.stamp ## accuracy on DATA=folder: table, out/evaluate.
 accuracy: $(VENV)/measure.stamp ## evaluate, bad conditions too, and write docs/accuracy.md from it
 	$(BIN)/porter evaluate --data $(DATA) $(if $(SOURCES),--sources $(SOURCES)) --degraded cpu --out out
 	$(BIN)/python -m device.measure.accuracy_page out/evaluate.json docs/accuracy.md
+
+attacks: $(VENV)/measure.stamp ## photos and screens before the camera (clips in DATA too), and write docs/liveness.md from it
+	$(BIN)/porter evaluate --data $(DATA) --attacks --out out
+	$(BIN)/python -m device.measure.liveness_page out/attacks.json docs/liveness.md
 
 bench: $(VENV)/measure.stamp ## speed and memory, beside OpenCV: table, out/bench.json
 	$(BIN)/porter bench $(if $(SOURCES),--sources $(SOURCES)) --out out

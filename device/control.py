@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from device.errors import PorterError
 from device.payloads import ModelInfo, Trouble
-from device.records import Expected
+from device.records import EnrolmentSummary, Expected, PoseName, PoseState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +66,7 @@ class WithdrawRequest(Line, frozen=True, tag="withdraw"):
 class EnrolRequest(Line, frozen=True, tag="enrol"):
     """Enrol the one person who stands before the camera now. Progress, then `Enrolled`.
 
+    again: `label` is the label or ref of a subject, who gets new references under this consent in place of theirs.
     policy_text: the whole consent text that the person agreed to; its SHA-256 goes into the consent record.
     acknowledged: true, as the statement that they did. recorded_by: who says so; else the user who asks.
     """
@@ -74,6 +75,7 @@ class EnrolRequest(Line, frozen=True, tag="enrol"):
     policy_text: str
     acknowledged: bool
     recorded_by: Recorder | None = None
+    again: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a request without consent; msgspec turns the ValueError into its ValidationError."""
@@ -201,9 +203,10 @@ class Renamed(Line, frozen=True, tag="renamed"):
 
 
 class Enrolled(Line, frozen=True, tag="enrolled"):
-    """Who was enrolled. Sent only once the references are durable."""
+    """Who was enrolled, and what the references are worth. Sent only once they are durable."""
 
     subject: SubjectLine
+    summary: EnrolmentSummary
 
 
 class Rotated(Line, frozen=True, tag="rotated"):
@@ -217,12 +220,13 @@ Result = ServiceStatus | Switched | SubjectList | Withdrawn | Enrolled | Renewed
 
 
 class Progress(Line, frozen=True, tag="progress"):
-    """How far an enrolment is: `taken` of `needed` samples, and one hint to the person."""
+    """How far an enrolment is: `taken` of `needed` samples, which poses are there, and one hint to the person."""
 
     hint: str
     taken: int
     needed: int
     seconds_left: float
+    poses: dict[PoseName, PoseState] = {}
 
 
 class Done(Line, frozen=True, tag="done"):

@@ -50,6 +50,9 @@ camera:
   rate_hz: 10
 recognition:
   visit_end_s: 2
+enrolment:
+  references: 5             # fewer than by default, so that the demo is short
+  pose_wait_s: 1            # a portrait cannot turn its head; people are given 6 s for each turn
 events:
   publish_labels: true      # off by default: elsewhere subscribers see the opaque ref alone
   live_max_age_s: {live_max_age_s}

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 
 from device.control import Done, Enrolled, Failed, Progress, failed, subject_line
 from device.errors import InputError, PorterError
-from device.recognition.consent import check_consent, checked_label, gallery_full, label_taken
+from device.recognition.consent import (
+    check_consent,
+    checked_label,
+    gallery_full,
+    label_taken,
+    subject_called,
+)
 from device.recognition.enrolment import EnrolmentSession
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Consent
@@ -30,10 +36,13 @@ if TYPE_CHECKING:
     from device.ports import Clock
     from device.recogniser import Recogniser
     from device.recognition.enrolment import EnrolmentProgress
+    from device.recognition.gallery import Gallery
+    from device.records import Subject
 
 log = logging.getLogger("porter.desk")
 
 PROGRESS_PERIOD_NS = 1_000_000_000
+START_AGAIN = "the same command starts again"
 
 
 @dataclass(slots=True)
@@ -69,6 +78,8 @@ class Enrolment:
     recorded_by: str
     answer: Answer
     session: EnrolmentSession
+    gallery: Gallery
+    renews: Subject | None
     told: EnrolmentProgress | None = None
     told_ns: int = 0
 
@@ -91,24 +102,33 @@ class EnrolmentDesk:
         """Begins an enrolment. Raises InputError where it is refused at once."""
         if self._running is not None:
             raise InputError("somebody is being enrolled already", hint="wait until that is done")
-        label = checked_label(request.label)
         # Better now than after the capture: a clock in 1970, say, or a name that is taken.
         check_consent(self.consent(request.policy_text, recorded_by))
+        options, pipeline = self._config().enrolment, self._recogniser.pipeline
+        gallery = pipeline.sightings.gallery
+        renews = subject_called(request.label, gallery.subjects) if request.again else None
+        if renews is None:
+            self._check_new(request.label)
+        session = EnrolmentSession(
+            most=options.references,
+            min_quality=options.min_quality,
+            pose_wait_ns=round(options.pose_wait_s * 1e9),
+            timeout_ns=round(options.timeout_s * 1e9),
+            too_close=pipeline.sightings.threshold,
+            own=None if renews is None else gallery.subjects.index(renews),
+        )
+        pipeline.enrolment = session
+        self._running = Enrolment(request, recorded_by, answer, session, gallery, renews)
+        log.info("enrolment_started again=%s", request.again)
+
+    def _check_new(self, wanted: str) -> None:
+        """Makes sure that somebody new may be enrolled under this label."""
+        label = checked_label(wanted)
         subjects = self._recogniser.gallery.subjects()
         if any(subject.label == label for subject in subjects):
             raise label_taken(label)
         if len(subjects) >= MAX_SUBJECTS:
             raise gallery_full()
-        options, pipeline = self._config().enrolment, self._recogniser.pipeline
-        session = EnrolmentSession(
-            needed=options.references,
-            min_quality=options.min_quality,
-            timeout_ns=round(options.timeout_s * 1e9),
-            too_close=pipeline.sightings.threshold,
-        )
-        pipeline.enrolment = session
-        self._running = Enrolment(request, recorded_by, answer, session)
-        log.info("enrolment_started")
 
     def watch(self, now_ns: int) -> None:
         """After every step of the recogniser: moves the running enrolment on."""
@@ -122,42 +142,57 @@ class EnrolmentDesk:
             self.drop("cancelled")
         elif self._recogniser.pipeline.enrolment is not session:
             self.drop("the configuration was read again meanwhile")
+        elif enrolment.renews and self._recogniser.pipeline.sightings.gallery is not enrolment.gallery:
+            self.drop("the gallery changed meanwhile")  # the scores are in another order, and who is it now?
         elif session.progress.state == "complete":
             self._complete(enrolment)
         elif session.progress.state != "running":
-            self.drop(session.progress.hint)
+            self.drop(session.progress.hint, session.progress.way_out)
         elif session.progress != enrolment.told or now_ns - enrolment.told_ns >= PROGRESS_PERIOD_NS:
             enrolment.told, enrolment.told_ns = session.progress, now_ns
             told = session.progress
             left_s = round(session.seconds_left(now_ns), 1)
-            enrolment.answer.replies.put(Progress(told.hint, told.taken, told.needed, left_s))
+            enrolment.answer.replies.put(
+                Progress(told.hint, told.taken, told.needed, left_s, dict(told.poses))
+            )
 
-    def drop(self, why: str) -> None:
+    def drop(self, why: str, way_out: str = START_AGAIN) -> None:
         """Ends the running enrolment without a subject. Its samples go with the session; nothing was written."""
         if self._running is None:
             return
         enrolment, self._running = self._running, None
         self._recogniser.pipeline.enrolment = None
+        nothing = "nothing was renewed" if enrolment.renews else "nobody was enrolled"
         enrolment.answer.replies.put(
-            Failed(f"nobody was enrolled: {why}", "nothing was kept; the same command starts again")
+            Failed(f"{nothing}: {why}", f"nothing was kept; {way_out or START_AGAIN}")
         )
         log.info("enrolment_dropped why=%r", why)
 
     def _complete(self, enrolment: Enrolment) -> None:
         consent = self.consent(enrolment.request.policy_text, enrolment.recorded_by)
         try:
-            subject = self._recogniser.gallery.enrol(
-                enrolment.request.label, consent, enrolment.session.references()
-            )
+            subject = self._store(enrolment, consent)
         except PorterError as error:
+            # A renewal may stand although it failed to be written down: who is matched is what is stored.
+            if enrolment.renews:
+                self._recogniser.refresh_gallery()
             enrolment.answer.replies.put(failed(error))
             return
         finally:
             self._running = None
             self._recogniser.pipeline.enrolment = None
         self._recogniser.refresh_gallery()
-        enrolment.answer.done(Enrolled(subject_line(subject, consent.given_at_ns)))
+        enrolment.answer.done(
+            Enrolled(subject_line(subject, consent.given_at_ns), enrolment.session.summary())
+        )
         log.info("subject_enrolled ref=%s references=%d", subject.ref, subject.references)
+
+    def _store(self, enrolment: Enrolment, consent: Consent) -> Subject:
+        """A new subject, or new references for one; durable on return."""
+        references = enrolment.session.references()
+        if enrolment.renews:
+            return self._recogniser.gallery.renew(enrolment.renews.ref, consent, references)
+        return self._recogniser.gallery.enrol(enrolment.request.label, consent, references)
 
     def consent(self, policy_text: str, recorded_by: str) -> Consent:
         """The consent record of somebody who agrees now; the store gives it its number."""

@@ -217,8 +217,12 @@ class RecognitionOptions(Section, frozen=True):
 class EnrolmentOptions(Section, frozen=True):
     """Enrolment at the device, and the consent it rests on."""
 
-    references: Annotated[int, option("References kept for a subject.", ge=3, le=8)] = 5
+    references: Annotated[int, option("At most so many references are kept for a subject.", ge=5, le=8)] = 8
     min_quality: Annotated[Fraction, option("Samples of lower quality are not taken.")] = 0.4
+    pose_wait_s: Annotated[
+        float,
+        option("So long a turn of the head is asked for; 0: none is asked for.", unit="s", ge=0, le=60),
+    ] = 6.0
     timeout_s: Annotated[float, option("An enrolment gives up after so long.", unit="s", ge=10, le=600)] = (
         90.0
     )

@@ -34,7 +34,7 @@ class Person(Payload, frozen=True):
 
 
 class Liveness(Payload, frozen=True):
-    """Presentation attack detection: which method ran, and what it said (null: nothing)."""
+    """Presentation attack detection: which method ran, and what it said. None runs: a photo may pass."""
 
     method: str = "none"
     result: float | None = None

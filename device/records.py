@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from device.geometry import Box
 
 Phase = Literal["start", "end"]
+PoseName = Literal["front", "left", "right", "up", "down"]
+PoseState = Literal["given", "asked", "open", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,25 @@ class Subject:
     label: str
     consent: Consent
     references: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentSummary:
+    """What an enrolment's references are worth.
+
+    poses: those covered. weakest: the part of the quality that was lowest over the references, with its mean, 0 to 1.
+    similarity: mean cosine among the references. nearest: the highest score of one of its samples against anybody
+    else, None where nobody else is enrolled; whose it is, is told to no one. sentence: all of it in plain words.
+    """
+
+    references: int
+    poses: tuple[PoseName, ...]
+    weakest: str
+    weakest_quality: float
+    similarity: float
+    nearest: float | None
+    verdict: Literal["good", "usable", "again"]
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)

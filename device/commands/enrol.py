@@ -26,16 +26,27 @@ from device.errors import PorterError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from device.adapters.control_client import ControlClient
     from device.control import Progress, SubjectLine
+    from device.records import EnrolmentSummary, PoseName, PoseState
 
 INTERRUPTED = 130
+AGAIN_AFTERMATH = "the capture is dropped; the references are the old ones, unless it was done at that moment"
+SIGNS: Mapping[PoseState, str] = {"given": "✓", "asked": "›", "open": "·", "skipped": "–"}
+ASCII_SIGNS: Mapping[PoseState, str] = {"given": "+", "asked": ">", "open": ".", "skipped": "-"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("--label", required=True, help="how the subject is called on this device")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--label", help="how the subject is called on this device")
+    who.add_argument(
+        "--again",
+        metavar="LABEL-or-REF",
+        help="new references and a new consent for who is enrolled so; the old ones stay until the new are stored",
+    )
     add_agreement_arguments(parser)
     parser.add_argument(
         "--json", action="store_true", help="print progress and result as JSON, one object a line"
@@ -45,16 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Enrols; 0 done, 1 not agreed or not enrolled, 2 wrong use, 130 interrupted."""
-    label = name(args.label, "--label")
+    again = args.again is not None
+    label = name(args.again, "--again") if again else name(args.label, "--label")
     service = client(args)
-    given = agreement(args, f"Does the person to be enrolled as {label!r} agree to this?")
-    request = EnrolRequest(label, given.policy_text, acknowledged=True, recorded_by=given.recorded_by)
+    what = "who is enrolled" if again else "to be enrolled"
+    given = agreement(args, f"Does the person {what} as {label!r} agree to this?")
+    request = EnrolRequest(
+        label, given.policy_text, acknowledged=True, recorded_by=given.recorded_by, again=again
+    )
     view = ProgressView(sys.stdout, as_json=args.json)
     try:
         enrolled = service.ask(request, Enrolled, view.show)
     except KeyboardInterrupt:
         view.end_line()
-        print(f"porter: interrupted: {aftermath(service, label)}", file=sys.stderr)
+        left = AGAIN_AFTERMATH if again else aftermath(service, label)
+        print(f"porter: interrupted: {left}", file=sys.stderr)
         return INTERRUPTED
     except PorterError:
         view.end_line()
@@ -82,7 +98,8 @@ class ProgressView:
         self._as_json = as_json
         self._redraw = not as_json and out.isatty()
         self._columns = columns or shutil.get_terminal_size().columns
-        self._shown = ("", -1)
+        self._signs = signs_for(out)
+        self._shown = ""
         self._open = False
 
     def show(self, progress: Progress) -> None:
@@ -90,20 +107,24 @@ class ProgressView:
         if self._as_json:
             self._line(msgspec.json.encode(progress).decode())
             return
-        text = f"{bar(progress.taken, progress.needed)}  {progress.hint}"
+        text = f"{poses_line(progress.poses, self._signs)}{progress.taken}/{progress.needed}  {progress.hint}"
         if self._redraw:
             text = f"{text}  ({progress.seconds_left:.0f} s left)"[: self._columns - 1]
             self._out.write(f"\r\x1b[K{text}")
             self._out.flush()
             self._open = True
-        elif self._shown != (progress.hint, progress.taken):
-            self._shown = (progress.hint, progress.taken)
+        elif self._shown != text:
+            self._shown = text
             self._line(text)
 
     def finish(self, enrolled: Enrolled) -> None:
         """Shows the result."""
         self.end_line()
-        self._line(msgspec.json.encode(enrolled).decode() if self._as_json else sentence(enrolled.subject))
+        if self._as_json:
+            self._line(msgspec.json.encode(enrolled).decode())
+            return
+        self._line(sentence(enrolled.subject))
+        self._line(quality_lines(enrolled.summary))
 
     def end_line(self) -> None:
         """Leaves the line that is drawn again and again."""
@@ -115,9 +136,18 @@ class ProgressView:
         print(text, file=self._out, flush=True)
 
 
-def bar(taken: int, needed: int) -> str:
-    """`[###--] 3/5`."""
-    return f"[{'#' * taken}{'-' * (needed - taken)}] {taken}/{needed}"
+def signs_for(out: TextIO) -> Mapping[PoseState, str]:
+    """How poses are marked: with check marks where the output can show them, in ASCII elsewhere."""
+    try:
+        "".join(SIGNS.values()).encode(out.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII_SIGNS
+    return SIGNS
+
+
+def poses_line(poses: Mapping[PoseName, PoseState], signs: Mapping[PoseState, str]) -> str:
+    """`front ✓ left ✓ right › up · down ·` and two blanks; nothing where no poses were told."""
+    return "".join(f"{name} {signs[state]} " for name, state in poses.items()) + (" " if poses else "")
 
 
 def sentence(subject: SubjectLine) -> str:
@@ -125,4 +155,14 @@ def sentence(subject: SubjectLine) -> str:
     return (
         f"enrolled {subject.label} as {subject.ref} with {subject.references} references; "
         f"consent {subject.consent} ends on {subject.until}"
+    )
+
+
+def quality_lines(summary: EnrolmentSummary) -> str:
+    """What the references are worth, in numbers and in a sentence."""
+    nearest = "nobody else is enrolled" if summary.nearest is None else f"{summary.nearest:.2f}"
+    return (
+        f"quality: {summary.sentence}\n"
+        f"  poses {', '.join(summary.poses)}; weakest part: {summary.weakest} {summary.weakest_quality:.2f}\n"
+        f"  alike among themselves {summary.similarity:.2f}; nearest other subject: {nearest}"
     )

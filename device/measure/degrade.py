@@ -3,8 +3,9 @@
 
 Pure functions of (H, W, 3) uint8 RGB pictures in sRGB, which give the same again; pixel middles lie at whole numbers,
 as in `vision.align`. What may surprise: motion and light are worked on linear light, as a sensor gathers it, not on the
-stored values; and nothing here turns up the gain, so a dark picture stays dark: that is a camera at the end of its
-exposure. The things worn are flat polygons of one colour: they hide what the real ones hide, and do not look like them.
+stored values; and nothing here turns up the gain unless it is asked to, so a dark picture stays dark: that is a camera
+at the end of its exposure. The things worn are flat polygons of one colour: they hide what the real ones hide, and do
+not look like them.
 """
 
 from __future__ import annotations
@@ -62,36 +63,54 @@ def in_frame(picture: NDArray[np.uint8], width_px: int, height_px: int) -> NDArr
     return frame
 
 
-def moved(picture: NDArray[np.uint8], length_px: float) -> NDArray[np.uint8]:
-    """Motion during the exposure: each pixel is the mean, in linear light, over a level line `length_px` long (>= 1).
+def moved(picture: NDArray[np.uint8], length_px: float, along: tuple[int, int] = (1, 0)) -> NDArray[np.uint8]:
+    """Motion during the exposure: each pixel is the mean, in linear light, over a line `length_px` long (>= 1).
 
-    The line lies around the pixel; its two ends weigh what is left of a pixel. Beyond the edge the edge goes on.
+    along: the line's step, x and y, each -1, 0 or 1: level, upright or slanting. The line lies around the pixel; its
+    two ends weigh what is left of a step. Beyond the edge the edge goes on.
     """
     if length_px < 1.0:
         raise ValueError(f"moved: expected a length from 1 px on, got {length_px}")
-    reach = math.ceil((length_px - 1) / 2)
+    steps = max(1.0, length_px / math.hypot(*along))
+    reach = math.ceil((steps - 1) / 2)
     weights = np.ones(2 * reach + 1)
     if reach:
-        weights[0] = weights[-1] = (length_px - (2 * reach - 1)) / 2
+        weights[0] = weights[-1] = (steps - (2 * reach - 1)) / 2
     light = linear(picture)
-    width = picture.shape[1]
-    padded = np.pad(light, ((0, 0), (reach, reach), (0, 0)), mode="edge")
+    height, width = picture.shape[:2]
+    padded = np.pad(light, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
     total = np.zeros_like(light)
-    for shift, weight in enumerate(weights):
-        total += weight * padded[:, shift : shift + width]
-    return stored(total / length_px)
+    for step, weight in zip(range(-reach, reach + 1), weights, strict=True):
+        left, top = reach + step * along[0], reach + step * along[1]
+        total += weight * padded[top : top + height, left : left + width]
+    return stored(total / steps)
 
 
-def darkened(picture: NDArray[np.uint8], light: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """`picture` with this share (0 to 1) of its light, and the noise of a sensor.
+def defocused(picture: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:
+    """Out of focus: a Gaussian of this standard deviation (above 0), in linear light. Beyond the edge it goes on."""
+    reach = math.ceil(3 * sigma_px)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_px) ** 2)
+    weights /= weights.sum()
+    light = linear(picture)
+    for axis in (0, 1):
+        reaches = [(reach, reach) if each == axis else (0, 0) for each in range(3)]
+        padded = np.pad(light, reaches, mode="edge")
+        light = np.lib.stride_tricks.sliding_window_view(padded, weights.size, axis) @ weights
+    return stored(light)
+
+
+def darkened(
+    picture: NDArray[np.uint8], light: float, rng: np.random.Generator, gain: float = 1.0
+) -> NDArray[np.uint8]:
+    """`picture` with this share (0 to 1) of its light, and the noise of a sensor, which `gain` then turns up as well.
 
     A pixel's electrons are Poisson around linear value x light x FULL_SCALE_E (shot noise), plus a normal error of
-    READ_NOISE_E, in each channel for itself; no gain follows.
+    READ_NOISE_E, in each channel for itself.
     """
     electrons = rng.poisson(linear(picture) * (light * FULL_SCALE_E)) + rng.normal(
         0.0, READ_NOISE_E, picture.shape
     )
-    return stored(electrons / FULL_SCALE_E)
+    return stored(electrons * (gain / FULL_SCALE_E))
 
 
 def compressed(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -80,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a variant to search bad pictures with",
     )
     parser.add_argument(
+        "--attacks", action="store_true", help="presentation attacks, and nothing else: writes attacks.json"
+    )
+    parser.add_argument(
         "--limit", type=positive, metavar="N", help="a quick look at N of each, marked partial"
     )
     parser.add_argument(
@@ -100,6 +103,10 @@ def positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Measures, prints, writes."""
+    if args.attacks:
+        from device.measure import liveness_run
+
+        return liveness_run.run(args, CAVEAT.replace("\n", " "))
     if args.plots:
         require_matplotlib()
     started = time.monotonic()

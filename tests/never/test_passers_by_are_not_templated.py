@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from device.recognition.enrolment import EnrolmentSession
-from tests.door import Door, Painted
-from tests.people import NS
+from tests.door import Door, Painted, enrolment
 
 PERSON = Painted(1)
 PASSERS_BY = {
@@ -42,7 +40,7 @@ def test_no_pixel_of_a_passer_by_is_read_from_the_main_picture(who: str) -> None
 @pytest.mark.parametrize("who", PASSERS_BY)
 def test_an_enrolment_takes_no_sample_of_a_passer_by_either(who: str) -> None:
     door = Door([])
-    door.pipeline.enrolment = EnrolmentSession(needed=3, min_quality=0.0, timeout_ns=60 * NS, too_close=0.5)
+    door.pipeline.enrolment = enrolment()
     door.show(PASSERS_BY[who], frames=50)
     assert door.embedder.invocations == 0
     assert door.pipeline.enrolment.progress.taken == 0

@@ -19,9 +19,7 @@ import numpy as np
 import pytest
 
 from device.adapters.interpreter_recorded import RecordedInterpreter
-from device.recognition.enrolment import EnrolmentSession
-from tests.door import Door, Painted, embedding_of
-from tests.people import NS
+from tests.door import Door, Painted, embedding_of, enrolment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,11 +78,12 @@ def traces(root: object, *, but_not: tuple[type, ...] = ()) -> list[str]:
 def test_the_search_finds_what_is_there() -> None:
     # An enrolment keeps samples on purpose, and a picture handed over is a picture held.
     door = Door([1])
-    session = EnrolmentSession(needed=3, min_quality=0.0, timeout_ns=60 * NS, too_close=0.5)
+    session = enrolment()
     door.pipeline.enrolment = session
-    door.show(STRANGER, frames=10)
+    door.show_alive(STRANGER, frames=30)
     assert session.progress.state == "complete"
     assert "embedding in ndarray" in traces(door.pipeline, but_not=(RecordedInterpreter,))
+    door.people = [STRANGER]
     assert traces({"kept": [door.frame()]}) == ["crop in ndarray"]
     tensor = door.picture().astype(np.float32)[np.newaxis]
     assert "crop in ndarray" in traces(lambda: tensor)
@@ -109,7 +108,7 @@ def test_when_the_stranger_is_gone_the_embedders_tensors_hold_nothing_of_them() 
 
 def test_what_an_abandoned_enrolment_saw_is_gone_with_it() -> None:
     door = Door([1])
-    door.pipeline.enrolment = EnrolmentSession(needed=5, min_quality=0.0, timeout_ns=60 * NS, too_close=0.5)
+    door.pipeline.enrolment = enrolment()
     door.show(STRANGER, frames=6)
     assert traces(door.pipeline, but_not=(RecordedInterpreter,))
     door.pipeline.enrolment = None

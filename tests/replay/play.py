@@ -83,12 +83,13 @@ def references(person: Person) -> NDArray[np.float32]:
     """What an enrolment of this person at the device gives."""
     made, options = pipeline(), CONFIG.enrolment
     made.enrolment = EnrolmentSession(
-        needed=options.references,
+        most=options.references,
         min_quality=options.min_quality,
+        pose_wait_ns=0,  # nobody turns their head in a portrait
         timeout_ns=round(options.timeout_s * NS),
         too_close=made.sightings.threshold,
     )
-    for number, picture in enumerate(scene(person, frames=24, seed=9)):
+    for number, picture in enumerate(scene(person, frames=56, seed=9)):
         made.process(frame(number, picture))
     return made.enrolment.references()
 

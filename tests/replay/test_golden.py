@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.replay.play import CASES, GOLDEN, NUMBERS, differences, play, references
+from tests.replay.play import CASES, CONFIG, GOLDEN, NUMBERS, differences, play, references
 
 
 def golden(name: str) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def test_a_stranger_and_a_passer_by_make_no_event(name: str) -> None:
 def test_enrolment_gives_references_of_unit_length_that_agree() -> None:
     for person in NUMBERS:
         rows = references(person)
-        assert rows.shape[0] == 5
+        assert rows.shape[0] == CONFIG.enrolment.references
         assert (rows @ rows.T).min() > 0.6
         assert (rows @ rows.T).diagonal() == pytest.approx(1.0, abs=1e-5)
 

@@ -109,7 +109,7 @@ class ServiceDoor:
             },
             "inference": {"threads": 1},
             "recognition": {"track_gap_s": 0.3, "visit_end_s": 0.5},
-            "enrolment": {"references": 3},
+            "enrolment": {"references": 5, "pose_wait_s": 0},
         }
         for name, options in sections.items():
             whole[name] = whole.get(name, {}) | options

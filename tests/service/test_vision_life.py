@@ -103,7 +103,7 @@ def test_a_kill_in_the_middle_of_an_enrolment_leaves_nobody(door: ServiceDoor) -
     door.start()
     door.show("anna")
     command = door.enrolment("anna")
-    door.wait("samples of anna", lambda: "2/8" in command.output())
+    door.wait("samples of anna", lambda: "2/12" in command.output())
     door.kill()
     assert command.ended() == 1
     assert "went away" in command.output()

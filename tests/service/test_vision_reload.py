@@ -182,7 +182,7 @@ def test_a_reload_in_the_middle_of_an_enrolment_ends_it_and_nobody_is_enrolled(d
     door.start()
     door.show("anna")
     command = door.enrolment("anna")
-    door.wait("samples of anna", lambda: "2/8" in command.output())
+    door.wait("samples of anna", lambda: "2/12" in command.output())
     door.configure(enrolment={"references": 8, "purpose": "another purpose than she was told"})
     door.reload()
     assert command.ended() == 1

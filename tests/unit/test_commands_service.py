@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,15 +46,22 @@ from device.control import (
     WithdrawRequest,
 )
 from device.payloads import ModelInfo, Trouble
+from device.records import EnrolmentSummary
 from device.supervisor import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from device.records import PoseName, PoseState
+
 ANNA = SubjectLine(
     "anna", "p_12ab34cd", 5, "c_1", "door", "ab" * 32, "alice", "2026-11-23", "2027-11-23", 365
 )
 RECEIPT = Receipt("p_12ab34cd", "c_1", 5, "2026-11-23T10:00:00.000Z", "synced", 3, "ef" * 32)
+SUMMARY = EnrolmentSummary(
+    5, ("front", "left"), "exposure", 0.65, 0.93, 0.21, "usable", "usable, but exposure was only fair"
+)
+POSES: dict[PoseName, PoseState] = {"front": "given", "left": "asked", "right": "open", "up": "skipped"}
 STATUS = ServiceStatus(
     state="running",
     camera="cam0",
@@ -81,6 +90,7 @@ class Script:
     def __init__(self, replies: Sequence[Reply]) -> None:
         self.replies = list(replies)
         self.cancels = 0
+        self.gone = threading.Event()
 
     def poll(self) -> Sequence[Reply]:
         said, self.replies = self.replies, []
@@ -88,6 +98,7 @@ class Script:
 
     def cancel(self) -> None:
         self.cancels += 1
+        self.gone.set()
 
 
 class Service:
@@ -150,7 +161,7 @@ ENROLLING: dict[str, list[Reply]] = {
         Progress("come closer", 0, 5, 90.0),
         Progress("come closer", 0, 5, 89.0),
         Progress("hold still", 3, 5, 80.0),
-        Done(Enrolled(ANNA)),
+        Done(Enrolled(ANNA, SUMMARY)),
     ],
     "SubjectsRequest": [Done(SubjectList([ANNA]))],
     "WithdrawRequest": [Done(Withdrawn(ANNA, RECEIPT))],
@@ -166,9 +177,12 @@ def test_enrolling_shows_one_hint_at_a_time_and_the_result(
     with service(path, ENROLLING) as handler:
         assert main(words) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "[-----] 0/5  come closer",
-        "[###--] 3/5  hold still",
+        "0/5  come closer",
+        "3/5  hold still",
         "enrolled anna as p_12ab34cd with 5 references; consent c_1 ends on 2027-11-23",
+        "quality: usable, but exposure was only fair",
+        "  poses front, left; weakest part: exposure 0.65",
+        "  alike among themselves 0.93; nearest other subject: 0.21",
     ]
     (request,) = handler.seen
     assert isinstance(request, EnrolRequest)
@@ -187,9 +201,28 @@ def test_enrolling_with_json_prints_nothing_else_on_standard_output(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["type"] for line in lines] == ["progress", "progress", "progress", "enrolled"]
     assert lines[-1]["subject"]["ref"] == "p_12ab34cd"
+    assert (lines[-1]["summary"]["verdict"], lines[-1]["summary"]["nearest"]) == ("usable", 0.21)
     (request,) = handler.seen
     assert isinstance(request, EnrolRequest)
     assert request.recorded_by == "Dr. Who"
+
+
+def test_enrolling_again_says_so_in_the_request(path: Path, policy: Path) -> None:
+    words = ["enrol", "--again", "p_12ab34cd", "--policy", str(policy), "--socket", str(path), "--yes"]
+    with service(path, ENROLLING) as handler:
+        assert main(words) == 0
+    (request,) = handler.seen
+    assert isinstance(request, EnrolRequest)
+    assert (request.label, request.again) == ("p_12ab34cd", True)
+
+
+@pytest.mark.parametrize("words", [[], ["--label", "anna", "--again", "anna"]])
+def test_either_somebody_new_or_somebody_again_is_enrolled(
+    path: Path, policy: Path, words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["enrol", *words, "--policy", str(policy), "--socket", str(path), "--yes"])
+    assert refused.value.code == 2
 
 
 def test_the_person_reads_the_policy_and_types_yes(
@@ -308,6 +341,21 @@ def test_ctrl_c_cancels_the_enrolment_and_says_what_is_left(
     assert handler.scripts[0].cancels == 1
 
 
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_a_client_that_is_hung_up_on_or_killed_cancels_the_enrolment(
+    path: Path, policy: Path, how: signal.Signals
+) -> None:
+    words = ["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes"]
+    with service(path, {"EnrolRequest": [Progress("come closer", 1, 5, 90.0)]}) as handler:
+        process = subprocess.Popen([sys.executable, "-m", "device", *words], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert b"come closer" in process.stdout.readline()
+        process.send_signal(how)
+        process.communicate(timeout=20)
+        assert handler.scripts[0].gone.wait(20)
+    assert handler.scripts[0].cancels == 1
+
+
 class Terminal(io.StringIO):
     """Text output that is a terminal."""
 
@@ -320,12 +368,34 @@ def test_on_a_terminal_the_progress_is_one_line_drawn_again() -> None:
     view = enrol.ProgressView(out, columns=40)
     view.show(Progress("come closer", 0, 5, 90.0))
     view.show(Progress("turn your head a little, then back again", 3, 5, 80.4))
-    view.finish(Enrolled(ANNA))
+    view.finish(Enrolled(ANNA, SUMMARY))
     first, second = out.getvalue().split("\r\x1b[K")[1:]
-    assert first == "[-----] 0/5  come closer  (90 s left)"
+    assert first == "0/5  come closer  (90 s left)"
     drawn, _, result = second.partition("\n")
-    assert drawn == "[###--] 3/5  turn your head a little, t"
-    assert result == enrol.sentence(ANNA) + "\n"
+    assert drawn == "3/5  turn your head a little, then back"
+    assert result.startswith(enrol.sentence(ANNA) + "\nquality: usable")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("utf-8", "front ✓ left › right · up –  1/5  come closer"),
+        ("ascii", "front + left > right . up -  1/5  come closer"),
+        ("latin-1", "front + left > right . up -  1/5  come closer"),
+    ],
+)
+def test_poses_are_marked_with_signs_that_the_output_can_show(encoding: str, shown: str) -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding=encoding)
+    view = enrol.ProgressView(out)
+    for _ in range(2):
+        view.show(Progress("come closer", 1, 5, 90.0, POSES))
+    assert raw.getvalue().decode(encoding) == shown + "\n", "one line a change"
+
+
+def test_where_nobody_else_is_enrolled_no_score_is_made_up() -> None:
+    alone = dataclasses.replace(SUMMARY, nearest=None)
+    assert "nearest other subject: nobody else is enrolled" in enrol.quality_lines(alone)
 
 
 def test_subjects_are_a_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from device.measure.degrade import (
     SURROUND,
     compressed,
     darkened,
+    defocused,
     in_frame,
     linear,
     masked,
@@ -74,6 +75,34 @@ def test_motion_of_one_pixel_changes_nothing_and_less_is_refused() -> None:
     assert (moved(grey(90, 8), 5.5) == 90).all()  # no light is lost, at the edges neither
     with pytest.raises(ValueError, match="from 1 px on"):
         moved(picture, 0.5)
+
+
+@pytest.mark.parametrize("along", [(1, 0), (0, 1), (1, 1), (1, -1)])
+def test_motion_spreads_a_white_pixel_along_its_own_line_and_nowhere_else(along: tuple[int, int]) -> None:
+    picture = np.zeros((7, 7, 3), np.uint8)
+    picture[3, 3] = 255
+    light = linear(moved(picture, 3 * float(np.hypot(*along)), along))[..., 0]
+    line = [(3 + step * along[1], 3 + step * along[0]) for step in (-1, 0, 1)]
+    assert [light[place] for place in line] == pytest.approx([1 / 3] * 3, abs=0.005)
+    assert light.sum() == pytest.approx(1.0, abs=0.01)
+
+
+def test_defocus_spreads_light_as_a_gaussian_and_loses_none() -> None:
+    picture = np.zeros((25, 25, 3), np.uint8)
+    picture[12, 12] = 255
+    light = linear(defocused(picture, 2.0))[..., 0]
+    assert light[12, 12] == pytest.approx(1 / (2 * np.pi * 4), abs=0.001)
+    assert light[12, 14] / light[12, 12] == pytest.approx(np.exp(-0.5), abs=0.02)
+    assert (light == light.T).all()
+    assert (defocused(grey(90, 8), 3.0) == 90).all()
+
+
+def test_gain_brings_the_dark_back_to_full_brightness_with_its_noise() -> None:
+    flat = darkened(grey(188, 300), 0.1, np.random.default_rng(1), gain=10.0)
+    light = linear(flat)[..., 0]
+    # Half of white at a tenth: 50 electrons, noise sqrt(50 + 3 * 3) = 7.7 of 50.
+    assert light.mean() == pytest.approx(0.5, abs=0.01)
+    assert light.std() / light.mean() == pytest.approx(7.68 / 50, abs=0.01)
 
 
 def test_darkness_scales_light_and_its_noise_is_shot_and_read_noise() -> None:

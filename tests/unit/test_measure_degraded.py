@@ -11,8 +11,9 @@ import numpy as np
 from device.geometry import Box
 from device.measure.conditions import LIGHT, MOTION, VIEWS, WIDTHS_PX, WORN, conditions
 from device.measure.dataset import Search
-from device.measure.degraded import STRANGERS, at_width, chosen
+from device.measure.degraded import STRANGERS, chosen
 from device.measure.degraded_points import Sample, by_quality, by_yaw, point_of
+from device.measure.door import at_width
 from device.measure.galleries import DRAWS, draws
 from device.records import Detection
 

@@ -10,15 +10,10 @@ import pytest
 
 import device.pipeline
 from device.errors import HardwareError
-from device.recognition.enrolment import EnrolmentSession
-from tests.door import RULE, Door, Painted, embedding_of
-from tests.people import NS, at
+from tests.door import RULE, Door, Painted, embedding_of, enrolment
+from tests.people import at
 
 ANNA, BERT, STRANGER = Painted(1), Painted(2), Painted(5)
-
-
-def enrolment() -> EnrolmentSession:
-    return EnrolmentSession(needed=3, min_quality=0.0, timeout_ns=60 * NS, too_close=0.5)
 
 
 def test_painted_people_are_who_they_are() -> None:
@@ -112,8 +107,9 @@ def test_an_enrolment_takes_samples_of_one_who_is_alone() -> None:
     door.show(replace(STRANGER, y=20), replace(BERT, y=150), frames=20)
     assert door.embedder.invocations == 0
     door.show(frames=20)
-    door.show(STRANGER, frames=10)
+    door.show_alive(STRANGER, frames=30)
     assert session.progress.state == "complete"
+    assert (session.references() @ embedding_of(5) > 0.97).all()
     assert session.references()[0] == pytest.approx(embedding_of(5), abs=1e-6)
 
 

@@ -15,10 +15,10 @@ from device.adapters.gallery_sqlite import SqliteGallery
 from device.cli import main
 from device.demo_scenes import scene, write_scene
 from device.options import Config, InferenceOptions
-from device.recognition.enrolment import EnrolmentSession
 from device.records import Consent
 from device.replay import make_replay
 from device.sealing import read_device_key
+from tests.door import enrolment
 from tests.pictures import save_video
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def counts(printed: str) -> dict[str, int]:
 def gallery_of(path: Path, recording: Path, *, simulated: bool = True, given_days_ago: int = 0) -> Path:
     """A gallery in which the person of a recording is enrolled as Anna, with a consent for 30 days."""
     replay = make_replay(Config(inference=InferenceOptions(threads=1)), recording, 2.0)
-    session = EnrolmentSession(needed=5, min_quality=0.3, timeout_ns=60 * 10**9, too_close=0.5)
+    session = enrolment(min_quality=0.3)
     replay.pipeline.enrolment = session
     for _ in replay.play():
         if session.progress.state == "complete":
