@@ -265,11 +265,9 @@ class Conversation(Protocol):
 
     def poll(self) -> Sequence[Reply]:
         """The replies since the last call, in order. A Done or Failed is the last one; it is not called again."""
-        ...
 
     def cancel(self) -> None:
         """The client is gone before the last reply: drop what was begun. Called at most once."""
-        ...
 
 
 class Handler(Protocol):
@@ -277,7 +275,6 @@ class Handler(Protocol):
 
     def __call__(self, request: Request, peer: Peer) -> Conversation:
         """Begins to answer; returns at once."""
-        ...
 
 
 def failed(error: PorterError) -> Failed:

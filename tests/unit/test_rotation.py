@@ -19,12 +19,18 @@ from device.adapters.gallery_memory import MemoryGallery
 from device.adapters.gallery_sqlite import SqliteGallery
 from device.adapters.ledger_file import FileLedger
 from device.adapters.ledger_memory import MemoryLedger
+from device.cli import main
+from device.commands.ledger import lines_about
+from device.control import Done, Rotated, RotateRequest
 from device.errors import GalleryLocked, StorageError
 from device.recognition.gallery import Gallery
 from device.records import Consent
 from device.registrar import Registrar
 from device.sealing import CREDENTIAL, KEY_FILE, NEXT_KEY_FILE, PREVIOUS_CREDENTIAL, read_device_key
+from tests.desk import with_anna
+from tests.door import Painted
 from tests.people import NS, UTC_S, at
+from tests.unit.test_commands_service import service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,6 +188,17 @@ def test_a_rotation_is_written_down_once() -> None:
     assert (registrar.entries[1].references, registrar.entries[1].subject) == (5, "")
 
 
+def test_an_export_tells_a_subject_of_the_rotations_that_their_references_were_in() -> None:
+    registrar = Registrar(MemoryGallery(DIMENSION), MemoryLedger(), ManualClock(), camera="cam0")
+    registrar.rotate()
+    anna = registrar.enrol("anna", CONSENT, references(1))
+    registrar.rotate()
+    registrar.enrol("bert", CONSENT, references(2))
+    registrar.withdraw("anna")
+    registrar.rotate()
+    assert [entry.seq for entry in lines_about(anna.ref, list(registrar.entries))] == [2, 3, 5, 6]
+
+
 def test_a_rotation_that_could_not_be_written_down_is_before_anything_else() -> None:
     store, full = MemoryGallery(DIMENSION), MemoryLedger(fail_after=1)
     registrar = Registrar(store, full, ManualClock(), camera="cam0")
@@ -252,3 +269,28 @@ def test_killed_at_any_step_it_is_the_old_gallery_or_the_new_one(tmp_path: Path)
         ends.append(renewed)
     assert (ends[0], ends[-1]) == (False, True)
     assert ends == sorted(ends), "once it is the new gallery it stays the new one"
+
+
+def test_a_rotation_through_the_desk_is_in_force_with_the_next_frame() -> None:
+    desk = with_anna()
+    basis = desk.gallery.basis
+    desk.show(Painted(1), frames=3)
+    assert desk.ask(RotateRequest(), Rotated) == Rotated(1, device_key=False)
+    assert np.abs(desk.gallery.basis - basis).max() > 0.1
+    desk.show(Painted(1), frames=3)
+    desk.show(frames=14)
+    desk.show(Painted(1), frames=3)
+    assert desk.events() == [("start", "anna"), ("end", "anna"), ("start", "anna")]
+
+
+@pytest.mark.parametrize("device_key", [True, False])
+def test_the_command_says_what_is_new(
+    device_key: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "control.sock"
+    with service(path, {"RotateRequest": [Done(Rotated(3, device_key))]}) as handler:
+        assert main(["rotate-key", "--socket", str(path)]) == 0
+    assert handler.seen == [RotateRequest()]
+    shown = capsys.readouterr().out
+    assert ("and the device key are new" in shown) == device_key
+    assert ("how to replace it" in shown) != device_key
