@@ -76,5 +76,5 @@ class Pipeline:
         """What time alone decides: after a frame (present: the tracks with a face in it), and where none came."""
         self.tracks.expire(now.boot_ns)
         if not self.tracks.active:
-            self.embedder.forget()
+            self.sightings.forget(self.embedder.forget(), now)
         return self.sightings.close_frame(self.tracks.numbers, present, now)

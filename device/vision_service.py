@@ -21,6 +21,7 @@ from device.adapters.control_socket import ControlServer
 from device.adapters.gallery_sqlite import SqliteGallery
 from device.adapters.last_seen import LastSeen
 from device.adapters.ledger_file import FileLedger
+from device.adapters.memory_glibc import overwrite_freed_memory
 from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Builds the service, runs it until a signal, returns 0."""
     config = load(args.config)
     setup_logging(config.log.level, journal=args.journal)
+    overwrite_freed_memory()
     credentials_dir = Path(args.credentials_dir) if args.credentials_dir else None
     VisionService(
         args.config, config, SystemClock(), SystemdNotifier(args.notify_socket), credentials_dir

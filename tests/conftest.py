@@ -34,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--eval", metavar="DIR", help="the evaluation data (default: ../shared/eval beside the checkout)"
     )
+    parser.addoption(
+        "--strangers", type=int, default=60, metavar="N", help="how many strangers pass the soak test"
+    )
 
 
 @pytest.hookimpl(wrapper=True)

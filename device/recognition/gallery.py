@@ -60,8 +60,12 @@ class Gallery:
         """
         if not self.subjects:
             return np.empty(0, np.float32)
-        probe: NDArray[np.float32] = embedding if self._basis is None else self._basis @ embedding
-        return self.holding(self._templates @ probe, now)
+        if self._basis is None:
+            return self.holding(self._templates @ embedding, now)
+        probe = self._basis @ embedding
+        scores: NDArray[np.float32] = self._templates @ probe
+        probe.fill(0.0)  # numpy keeps small blocks for reuse as they are
+        return self.holding(scores, now)
 
     def holding(self, scores: NDArray[np.float32], now: Stamp) -> NDArray[np.float32]:
         """`scores` ((N,) float32, in subject order) with -1 for everyone whose consent has ended."""

@@ -135,6 +135,11 @@ class Sightings:
             evidence is None or not evidence.decided or track.resumed or now.boot_ns >= evidence.next_check_ns
         )
 
+    def forget(self, black: NDArray[np.float32] | None, now: Stamp) -> None:
+        """Compares what nobody looks like: the linear algebra library keeps the last vector that it was given."""
+        if black is not None:
+            self.gallery.compare(black, now)
+
     def refuse(self, _reason: Refusal) -> None:
         """A face that does not present itself changes nothing."""
 
@@ -145,8 +150,9 @@ class Sightings:
     def offer(self, track: Track, probe: Probe, scores: NDArray[np.float32], now: Stamp) -> list[Sighting]:
         """Takes one probe's score row ((N,) float32) for a track; returns the sightings that it decides.
 
-        The probe's embedding is not kept.
+        The probe's embedding is not kept: it is overwritten.
         """
+        probe.embedding.fill(0.0)
         evidence = self._tracks.get(track.number)
         if evidence is None or (track.resumed and not evidence.decided):
             evidence = self._tracks[track.number] = Evidence(np.zeros(len(self.gallery), np.float32))

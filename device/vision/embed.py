@@ -42,21 +42,33 @@ class Embedder:
         """crop: (112, 112, 3) uint8 RGB. Returns (D,) float32 of unit length; zeros where the model gave zeros."""
         self._holds_face = True
         raw = self._interpreter.invoke(self._encoder.encode(crop))[OUTPUT_NAME]
-        vector = dequantise(raw.reshape(-1), self._detail)
-        length = math.sqrt(float(vector @ vector))
-        return vector / np.float32(length) if length > 0.0 else vector
+        return unit(dequantise(raw.reshape(-1), self._detail))
 
     def embed_mirrored(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         """As `embed`, of the crop and its mirror image together: the mean of the two, of unit length.
 
         Two invocations, so for references only: neither side's light and parting of the hair counts for all.
         """
-        both = self.embed(crop) + self.embed(np.ascontiguousarray(crop[:, ::-1]))
-        length = math.sqrt(float(both @ both))
-        return both / np.float32(length) if length > 0.0 else both
+        both, mirrored = self.embed(crop), self.embed(np.ascontiguousarray(crop[:, ::-1]))
+        both += mirrored
+        mirrored.fill(0.0)
+        return unit(both)
 
-    def forget(self) -> None:
-        """Embeds a black crop, where a face was embedded last, so that nothing of it stays in the interpreter."""
-        if self._holds_face:
-            self.embed(np.zeros((self._encoder.height_px, self._encoder.width_px, 3), np.uint8))
-            self._holds_face = False
+    def forget(self) -> NDArray[np.float32] | None:
+        """Embeds a black crop, where a face was embedded last, so that nothing of it stays in the interpreter.
+
+        Returns what came out, for whoever else has to be overwritten; None where there was nothing to forget.
+        """
+        if not self._holds_face:
+            return None
+        black = self.embed(np.zeros((self._encoder.height_px, self._encoder.width_px, 3), np.uint8))
+        self._holds_face = False
+        return black
+
+
+def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`vector` ((D,) float32) itself, brought to length 1 in its place: a copy would stay in freed memory. Zeros stay."""
+    length = math.sqrt(float(vector @ vector))
+    if length > 0.0:
+        vector /= np.float32(length)
+    return vector

@@ -24,7 +24,10 @@ def dequantise(raw: NDArray[Any], detail: TensorDetail) -> NDArray[np.float32]:
     """Real values of a tensor: (q - zero_point) * scale; a float tensor comes back as float32, unscaled."""
     if detail.scale == 0.0:
         return raw.astype(np.float32)
-    return (raw.astype(np.float32) - np.float32(detail.zero_point)) * np.float32(detail.scale)
+    values = raw.astype(np.float32)
+    values -= np.float32(detail.zero_point)
+    values *= np.float32(detail.scale)
+    return values
 
 
 @dataclass(frozen=True, slots=True)

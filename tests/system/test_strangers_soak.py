@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A crowd of strangers passes the real vision service: then nothing of any of them is anywhere.
+
+Searched are the process's memory once they are gone, every file that either service wrote, every message at the
+broker, and the logs. `--strangers N` (make soak-strangers) makes the crowd larger.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from device.adapters.gallery_sqlite import SqliteGallery
+from device.adapters.models_folder import default_folder, load_manifest, pick_variant
+from device.config import load
+from device.demo_scenes import write_scene
+from device.recognition.gallery import template_of
+from device.sealing import read_device_key
+from tests.service.harness import ServiceDoor
+from tests.subscriber import Subscriber
+from tests.system import crowd
+from tests.system.mosquitto import Mosquitto
+from tests.system.services import ROOT, Child
+from tests.system.traces import Traces, files_in, memory_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.system
+
+LABEL = "canary-7f3a"
+RATE_HZ = 20
+STOPS = 40  # while the crowd passes the process is stopped so often, at most, and searched
+
+
+@pytest.fixture(scope="module")
+def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceDoor]:
+    """A door with one enrolled subject, its forwarder and a broker, before which the crowd has not passed yet."""
+    folder = tmp_path_factory.mktemp("soak")
+    scenes = folder / "scenes"
+    for name, person in (("nobody", None), ("anna", "astronaut")):
+        write_scene(scenes / name, person, frames=8)
+    data = Path(request.config.getoption("--eval") or ROOT.parent / "shared" / "eval")
+    crowd.draw(scenes / "crowd", crowd.strangers(data, request.config.getoption("--strangers")))
+    site = folder / "door"
+    site.mkdir()
+    with Mosquitto(folder / "broker") as broker, ServiceDoor(site, scenes) as made:
+        made.configure(
+            camera={"rate_hz": RATE_HZ},
+            recognition={"track_gap_s": 0.3, "visit_end_s": 0.5, "max_frames": 3, "min_quality": 0.0},
+            mqtt={"host": "127.0.0.1", "port": broker.port, "tls": False},
+        )
+        made.start()
+        made.show("anna")
+        made.enrol(LABEL)
+        made.broker = broker  # type: ignore[attr-defined]
+        yield made
+
+
+def test_of_a_crowd_of_strangers_nothing_is_left(door: ServiceDoor, request: pytest.FixtureRequest) -> None:
+    number: int = request.config.getoption("--strangers")
+    config = load(door.config_file)
+    seen = crowd.looks(config, door.folder.parent / "scenes" / "crowd")
+    assert len({look.stranger for look in seen}) >= 0.95 * number, "the crowd is not seen"
+    here = Traces()
+    for place, look in enumerate(seen):
+        here.add_crop(f"stranger {look.stranger} look {place}", look.crop)
+        here.add_embedding(f"stranger {look.stranger} look {place}", look.embedding)
+    subscriber = Subscriber(door.broker.port)  # type: ignore[attr-defined]
+    forwarder = Child(door.folder / "forward.log", "device", "forward", "--config", str(door.config_file)).start()
+    door.wait("the canary's visit", lambda: subscriber.on("/match"))
+
+    door.show("crowd")
+    passing = during(door, here)
+    assert any("crop" in name for name in passing), "the search finds nothing even while somebody stands there"
+    round_s = number * (crowd.LOOKS + crowd.GAP) / RATE_HZ
+    door.wait(
+        "the crowd to pass", lambda: door.status().strangers >= 0.9 * number, within_s=3 * round_s + 60
+    )
+    door.show("nobody")
+    frames = door.status().frames
+    door.wait("an empty door", lambda: door.status().frames > frames + 2 * RATE_HZ)
+    status = door.status()
+    assert status.present == 0
+
+    door.signal(signal.SIGSTOP)
+    memory = list(memory_of(door.process.pid))
+    files = list(files_in(door.folder))
+    door.signal(signal.SIGCONT)
+    assert door.stop() == 0
+    forwarder.end()
+    subscriber.close()
+    messages = [message.topic.encode() + b"\n" + message.payload for message in subscriber.messages]
+    logs = [door.log().encode(), forwarder.text().encode()]
+
+    embedder = pick_variant(load_manifest(default_folder(), config.models.embedder), "cpu")
+    gallery = SqliteGallery(
+        door.gallery,
+        simulated=True,
+        embedder=config.models.embedder,
+        embedder_sha256=embedder.sha256,
+        dimension=embedder.outputs["embedding"].shape[1],
+        device_key=read_device_key(None, door.state_dir, make=False),
+    )
+    for place, look in enumerate(seen):
+        here.add_embedding(f"stranger {look.stranger} look {place} in the basis", gallery.basis @ look.embedding)
+    (enrolled,) = gallery.load(time.time_ns())
+    gallery.close()
+    canary = Traces()
+    canary.add_embedding("template", template_of(enrolled.references))
+    assert canary.found(memory), "the search does not find the enrolled template in memory: it would find nobody"
+
+    assert here.found(messages) == []
+    assert here.found(logs) == []
+    assert here.found(files) == []
+    assert here.found(files_in(door.folder)) == []
+    assert here.found(memory) == [], f"{len(memory)} pieces of memory"
+    assert canary.found([*files, *messages, *logs]) == [], "a template is sealed wherever it is stored"
+    said = b"\n".join([*messages, *logs])
+    assert LABEL.encode() not in said, "labels are published only where the configuration says so"
+    assert {message.topic for message in subscriber.messages if "/match" in message.topic} <= {
+        "porter/v1/test-door/cam0/match",
+        "porter/v1/test-door/cam0/match/late",
+    }
+    print(f"strangers={status.strangers} embedded={status.embedded} patterns={len(here.patterns)}")
+
+
+def during(door: ServiceDoor, here: Traces) -> list[str]:
+    """What is found in the process's memory while somebody stands there: of them, there has to be something."""
+    for _ in range(STOPS):
+        time.sleep(0.1)
+        door.signal(signal.SIGSTOP)
+        try:
+            found = here.found(memory_of(door.process.pid))
+        finally:
+            door.signal(signal.SIGCONT)
+        if found:
+            return found
+    return []
