@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SECTIONS = ("verification", "identification", "detection", "degraded", "galleries", "about")
+LATER = ("visits",)  # not in the numbers of runs before it was measured
 COPIED = ("verification-det.png", "verification-scores.png", "identification.png", "detection.png")
 HINT = "`make accuracy DATA=folder` measures all of it"
 ABOUT_THIS_MACHINE = ("data", "unreadable", "not_measured", "seconds")
@@ -55,7 +56,7 @@ def read_numbers(path: Path) -> dict[str, Any]:
     numbers["about"] = {
         key: value for key, value in numbers["about"].items() if key not in ABOUT_THIS_MACHINE
     }
-    return {section: numbers[section] for section in SECTIONS}
+    return {section: numbers[section] for section in (*SECTIONS, *LATER) if section in numbers}
 
 
 def write_page(source: Path, target: Path) -> list[Path]:

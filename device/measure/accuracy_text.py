@@ -11,6 +11,7 @@ from typing import Any
 from device.measure.accuracy_enrolment import enrolment_section
 from device.measure.accuracy_limits import limits_section
 from device.measure.accuracy_tables import counted, md_table, percents, rate, wrapped
+from device.measure.accuracy_visits import visits_section
 
 HEAD = """\
 # Accuracy
@@ -45,6 +46,7 @@ def page(numbers: dict[str, Any], folder: str) -> str:
         head(numbers, folder),
         verification(numbers["verification"], folder),
         identification(numbers["identification"], folder),
+        visits_section(numbers.get("visits", {})),
         galleries(numbers["galleries"], folder),
         detection(numbers["detection"], folder),
         conditions(name, degraded, folder, clean_probes),
@@ -113,6 +115,10 @@ def identification(results: dict[str, Any], folder: str) -> str:
         f"{one['probes']} probes of them, {one['strangers']:,} strangers. One probe is "
         f"{percents(1 / one['probes'])}: differences of a few probes mean nothing."
     )
+    if one.get("references_mirrored"):
+        text += (
+            " References are embedded together with their mirror images, as at an enrolment; probes are not."
+        )
     rows = [
         (
             name,

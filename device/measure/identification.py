@@ -67,6 +67,7 @@ class Identification:
             "probes": count,
             "strangers": self.strangers.size,
             "references": self.references,
+            "references_mirrored": True,
             "rank_1": float(np.mean(self.first)) if count else 0.0,
             "subjects_left_out": self.left_out,
         }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pytest
 
+from device.measure.accuracy_visits import visits_section
 from device.measure.dataset import Search
 from device.measure.embeddings import FIRST_LOOK, NOBODY, PictureSet, VariantEmbeddings
 from device.measure.identification import AtFpir, identify
@@ -127,3 +128,12 @@ def test_what_is_left_over_belongs_to_no_visit() -> None:
     visits = cut(pictures, 3, np.random.default_rng(1))
     assert [len(visit) for visit in visits] == [3, 3]
     assert len({path for visit in visits for path in visit}) == 6
+
+
+def test_the_page_tells_visits_by_the_numbers_and_nothing_where_there_are_none(album: Album) -> None:
+    for _ in range(3):
+        album.add("Ann", 0.7, role="probe")
+    text = visits_section({"cpu": [visits.as_json() for visits in album.measured().values()]})
+    assert "| cpu | 3 | 1 | 0.00 % (0.00-79.35) | 0.200 | 0.00 % (0.00-79.35) | 0.00 % (0.00-79.35) |" in text
+    assert "| cpu | 3 | 1 | 0.00 % (0.00-79.35) | 0.200 | 100.00 % (20.65-100.00) |" in text
+    assert visits_section({}) == ""
