@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("porter.forwarder")
 
 POLL_S = 0.02
-WINDOW = 20
+WINDOW = 32  # what is shown after connecting, alerts to clear included, leaves room for an event
 WILL_DELAY_S = 5
 ANSWER_NS = 20 * NS
 LOOK_NS = NS // 4

@@ -12,6 +12,7 @@ import logging
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from device.control import utc_date
 from device.errors import StorageError
 from device.payloads import ServiceState, VisionInfo, without_label
 from device.recognition.consent_time import DAY_NS, ConsentTime
@@ -34,6 +35,8 @@ FRAME_WAIT_S = 0.1
 BOARD_PERIOD_NS = 5_000_000_000
 EXPIRY_PERIOD_NS = 1_000_000_000
 NOTE_PERIOD_NS = 3_600_000_000_000
+SOON_PERIOD_NS = 60_000_000_000
+SOON_NS = 14 * DAY_NS
 
 
 class Recogniser:
@@ -74,6 +77,7 @@ class Recogniser:
         self._presence: Presence | None = None
         self._shown_ns = 0
         self._expiry_ns = 0
+        self._soon_ns = 0
         self._troubles_shown = 0
         self.looking = True  # False while paused: a frame that was on its way then is dropped
         self.after_frame: Callable[[], None] = lambda: None
@@ -115,6 +119,7 @@ class Recogniser:
         enrolled = self.gallery.load(self.time.certain_ns(now))
         snapshot = Gallery(enrolled, basis=self.gallery.basis, time=self.time)
         self.commit(self.pipeline.sightings.adopt(snapshot, now))
+        self._report_expiring(now)
         self._report_lookalikes()
         self._shown_ns = 0
 
@@ -163,6 +168,8 @@ class Recogniser:
         if now.boot_ns - self._expiry_ns >= EXPIRY_PERIOD_NS:
             self._expiry_ns = now.boot_ns
             self._erase_expired(now)
+            if now.boot_ns - self._soon_ns >= SOON_PERIOD_NS:
+                self._report_expiring(now)
             self.commit([])
             self._forget_labels()
         presence = self._maker.presence(self.pipeline.sightings.visits.values(), now)
@@ -186,6 +193,23 @@ class Recogniser:
             self.refresh_gallery()
             for subject in gone:
                 self.forget_label(subject.ref)
+
+    def _report_expiring(self, now: Stamp) -> None:
+        """By refs and days, soonest first: labels are for those who may ask `porter subjects`."""
+        self._soon_ns = now.boot_ns
+        time_ns = self.time.certain_ns(now) if self.time.leaps(now) else self.time.latest_ns(now)
+        ends = [(one.consent.expires_at_ns, one.ref) for one in self.pipeline.sightings.gallery.subjects]
+        soon = sorted((end, ref) for end, ref in ends if 0 < end - time_ns <= SOON_NS)
+        if soon:
+            named = ", ".join(f"{ref} on {utc_date(end)}" for end, ref in soon[:5])
+            more = f", and {len(soon) - 5} more" if len(soon) > 5 else ""
+            self._troubles.raise_(
+                "consent_expiring",
+                f"consents end within 14 days: {named}{more}",
+                "`porter subjects` says who; ask them, and `porter renew` where they agree again",
+            )
+        else:
+            self._troubles.clear("consent_expiring")
 
     def _look_at_clock(self, now: Stamp) -> None:
         self.time.seen(now)

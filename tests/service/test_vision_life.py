@@ -123,3 +123,19 @@ def test_a_withdrawn_subject_is_not_matched_any_more(door: ServiceDoor) -> None:
     door.wait("some more frames", lambda: door.status().frames > frames + 10)
     assert door.phases() == ["start", "end"]
     assert door.status().subjects == 0
+
+
+def test_after_rotating_the_keys_everybody_is_known_as_before_also_after_a_kill(door: ServiceDoor) -> None:
+    door.start()
+    door.show("anna")
+    door.enrol("anna")
+    door.wait("the start", lambda: door.phases() == ["start"])
+    key = (door.gallery.parent / "device.key").read_bytes()
+    done = door.porter("rotate-key")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "and the device key are new" in done.stdout
+    assert (door.gallery.parent / "device.key").read_bytes() != key
+    door.kill()
+    door.start()
+    door.wait("anna to be matched", lambda: door.phases()[-1:] == ["start"] and door.present())
+    assert "key_rotated" in door.porter("ledger", "export", "anna").stdout

@@ -45,7 +45,7 @@ class Service:
         *,
         outbox: MemoryOutbox | None = None,
         board: MemoryStateBoard | None = None,
-        consent_s: float = 3600,
+        consent_s: float = 30 * 86_400,
         fail_after: int | None = None,
         note_time: Callable[[int], None] = lambda _: None,
     ) -> None:
@@ -169,7 +169,7 @@ def test_a_consent_ends_matching_even_where_erasing_fails() -> None:
     service = Service(consent_s=2.0, fail_after=1)
     service.show(ANNA, frames=100)
     assert service.events() == [("start", "Anna"), ("end", "UNSET")]
-    assert service.codes() == ["gallery_failed"]
+    assert service.codes() == ["consent_expiring", "gallery_failed"]
 
 
 def test_withdrawal_between_two_frames_ends_the_visit_at_once() -> None:
@@ -296,7 +296,7 @@ def test_a_clock_that_leaps_a_year_stops_matching_raises_an_alert_and_erases_nob
 
 
 def test_a_clock_that_stays_a_year_ahead_for_a_day_is_believed() -> None:
-    service = Service(consent_s=30 * 86_400)
+    service = Service()
     service.show(frames=3)
     service.clock.jump_utc(YEAR_S)
     for _ in range(23):
@@ -315,7 +315,7 @@ def test_a_clock_set_back_a_year_changes_nothing() -> None:
     service.show(ANNA, frames=15)
     assert service.events() == [("start", "Anna")]
     assert service.codes() == []
-    service.wait(3600)
+    service.wait(30 * 86_400)
     assert not service.gallery.subjects()
 
 
@@ -328,3 +328,53 @@ def test_what_is_certain_of_the_time_is_noted_every_hour() -> None:
     service.clock.jump_utc(YEAR_S)
     service.wait(3600)
     assert noted == [at(60).utc_ns, at(3720).utc_ns], "a clock that leapt is not noted"
+
+
+def test_consents_that_end_within_two_weeks_are_an_alert_by_ref_and_day() -> None:
+    service = Service(consent_s=14 * 86_400 + 90)
+    service.show()
+    assert service.codes() == []
+    service.wait(60)
+    service.wait(60)
+    (alert,) = service.troubles.standing()
+    assert (alert.code, alert.text) == (
+        "consent_expiring",
+        f"consents end within 14 days: {service.anna.ref} on 2026-12-07",
+    )
+    assert "Anna" not in repr(alert)
+
+
+def test_the_alert_ends_when_the_consent_is_renewed_or_withdrawn() -> None:
+    service = Service(consent_s=86_400)
+    assert service.codes() == ["consent_expiring"]
+    for ending in ("renewed", "withdrawn"):
+        if ending == "renewed":
+            long = replace(service.anna.consent, expires_at_ns=at(YEAR_S).utc_ns)
+            service.gallery.renew("Anna", long)
+        else:
+            service.gallery.renew("Anna", service.anna.consent)
+            service.recogniser.refresh_gallery()
+            assert service.codes() == ["consent_expiring"]
+            service.gallery.withdraw("Anna")
+        service.recogniser.refresh_gallery()
+        assert service.codes() == []
+
+
+def test_the_alert_names_the_five_that_end_first_and_counts_the_others() -> None:
+    service = Service(consent_s=13 * 86_400)
+    for number in range(6):
+        soon = replace(service.anna.consent, expires_at_ns=at((number + 1) * 86_400).utc_ns)
+        service.gallery.enrol(f"person-{number}", soon, embedding_of(number + 2)[np.newaxis])
+    service.recogniser.refresh_gallery()
+    (alert,) = service.troubles.standing()
+    refs = [subject.ref for subject in service.gallery.subjects() if subject.label != "Anna"][:5]
+    assert [part.split()[-3] for part in alert.text.split(",")[:5]] == refs
+    assert alert.text.endswith(", and 2 more")
+
+
+def test_a_leap_does_not_make_every_consent_look_as_if_it_ended_soon() -> None:
+    service = Service(consent_s=YEAR_S)
+    service.show()
+    service.clock.jump_utc(YEAR_S - 86_400)
+    service.wait(70)
+    assert service.codes() == ["clock_leapt"]

@@ -31,6 +31,7 @@ from tests.desk import with_anna
 from tests.door import Painted
 from tests.people import NS, UTC_S, at
 from tests.scripted_service import service
+from tests.unit.test_gallery_sqlite import file_size_limit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -294,3 +295,36 @@ def test_the_command_says_what_is_new(
     shown = capsys.readouterr().out
     assert ("and the device key are new" in shown) == device_key
     assert ("how to replace it" in shown) != device_key
+
+
+def test_a_full_disk_leaves_the_old_gallery_and_the_next_try_renews_it(tmp_path: Path) -> None:
+    with closing(gallery_in(tmp_path)) as gallery:
+        gallery.enrol("anna", CONSENT, references(1))
+        before, basis = scores(gallery), gallery.basis
+        for _ in range(2):
+            with file_size_limit(4096), pytest.raises(StorageError, match="cannot be changed"):
+                gallery.rotate()
+        assert gallery.basis is basis
+        np.testing.assert_array_equal(scores(gallery), before)
+        gallery.rotate()
+        assert np.abs(gallery.basis - basis).max() > 0.1
+    with closing(gallery_in(tmp_path)) as gallery:
+        np.testing.assert_allclose(scores(gallery), before, rtol=0, atol=1e-6)
+
+
+def test_a_key_that_cannot_be_put_in_its_place_yet_is_so_before_the_next_rotation(tmp_path: Path) -> None:
+    with closing(gallery_in(tmp_path)) as gallery:
+        gallery.enrol("anna", CONSENT, references(1))
+        before, first = scores(gallery), (tmp_path / KEY_FILE).read_bytes()
+        (tmp_path / KEY_FILE).unlink()
+        (tmp_path / KEY_FILE).mkdir()
+        with pytest.raises(StorageError, match="cannot be put in its place"):
+            gallery.rotate()
+        with pytest.raises(StorageError, match="cannot be put in its place"):
+            gallery.rotate()
+        (tmp_path / KEY_FILE).rmdir()
+        (tmp_path / KEY_FILE).write_bytes(first)
+        np.testing.assert_allclose(scores(gallery), before, rtol=0, atol=1e-6)
+        gallery.rotate()
+    with closing(gallery_in(tmp_path)) as gallery:
+        np.testing.assert_allclose(scores(gallery), before, rtol=0, atol=1e-6)
