@@ -31,3 +31,13 @@ def rate(share: float | None, bounds: Sequence[float]) -> str:
 def counted(share: float, trials: int) -> str:
     """A share of so many trials, with the interval that follows."""
     return rate(share, wilson(round(share * trials), trials))
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines of at most 120 characters."""
+    lines: list[str] = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > 120:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".lstrip()
+    return "\n".join(lines)

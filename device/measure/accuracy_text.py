@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from device.measure.accuracy_enrolment import enrolment_section
 from device.measure.accuracy_limits import limits_section
-from device.measure.accuracy_tables import counted, md_table, percents, rate
+from device.measure.accuracy_tables import counted, md_table, percents, rate, wrapped
 
 HEAD = """\
 # Accuracy
@@ -48,8 +49,9 @@ def page(numbers: dict[str, Any], folder: str) -> str:
         detection(numbers["detection"], folder),
         conditions(name, degraded, folder, clean_probes),
         limits_section(degraded),
+        enrolment_section(degraded),
     ]
-    return "\n".join(section.rstrip() + "\n" for section in sections)
+    return "\n".join(section.rstrip() + "\n" for section in sections if section)
 
 
 def head(numbers: dict[str, Any], folder: str) -> str:
@@ -304,13 +306,3 @@ def quality(degraded: dict[str, Any], folder: str) -> str:
     )
     table = md_table(("quality", "searches", "FNIR"), rows)
     return f"### Quality against error\n\n{wrapped(text)}\n\n{table}\n\n![Quality against error]({folder}/quality.png)"
-
-
-def wrapped(text: str) -> str:
-    """A paragraph in lines of at most 120 characters."""
-    lines: list[str] = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > 120:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".lstrip()
-    return "\n".join(lines)

@@ -19,7 +19,9 @@ from device.measure.degrade import in_frame, resized
 from device.measure.degraded_points import Sample
 from device.measure.faces import SECOND_LOOK, central, read_picture
 from device.measure.identification import NOW
+from device.recognition.poses import FARTHEST_YAW_DEG
 from device.recognition.presentation import Presentation
+from device.recognition.references import parts_of
 from device.records import Frame
 from device.vision.align import align
 from device.vision.quality import pose_of, quality_of
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from device.recognition.gallery import Gallery
     from device.records import Detection, Pose, Quality
     from device.vision.detect import Detector
-
-QUALITY_PARTS = ("size", "pose", "sharpness", "exposure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +112,20 @@ class Door:
         return Seen(face, refusal, crop, pose, quality_of(crop, pose, face.box.w))
 
     def refuses_reference(self, seen: Seen | None) -> str | None:
-        """Why an enrolment would not take this sample: not found, not presented, or its weakest part; else None."""
+        """Why an enrolment takes no such sample: not found, not presented, turned too far, or its weakest part."""
         if seen is None:
             return "not_found"
-        if seen.refusal is not None or seen.quality.overall >= self._enrolment_quality:
+        if seen.refusal is not None:
             return seen.refusal
-        return min(QUALITY_PARTS, key=lambda part: float(getattr(seen.quality, part)))
+        if abs(seen.pose.yaw_deg) > FARTHEST_YAW_DEG:
+            return "turned_away"
+        parts = parts_of(seen.quality)  # not the pose's: an enrolment asks for turned heads, up to a limit
+        weakest = min(parts, key=lambda part: parts[part])
+        return weakest if parts[weakest] < self._enrolment_quality else None
 
-    def embed(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(D,) embedding of a crop."""
-        return self._embedder.embed(crop)
+    def embed(self, crop: NDArray[np.uint8], *, reference: bool = False) -> NDArray[np.float32]:
+        """(D,) embedding of a probe's crop, or of a reference's, which is that of its mirror image, too."""
+        return self._embedder.embed_mirrored(crop) if reference else self._embedder.embed(crop)
 
     def _face(self, main: NDArray[np.uint8], detector: Detector) -> Detection | None:
         lores, luma = lores_and_luma(main, detector.size_px)

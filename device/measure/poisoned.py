@@ -75,7 +75,7 @@ class Poisoned:
             seen = door.seen(worse, way.view)
             if seen is None:
                 continue
-            row = door.embed(seen.crop)
+            row = door.embed(seen.crop, reference=identity is not None)
             if identity is None:
                 self.bad_strangers.setdefault(way.curve, []).append(row)
             else:

@@ -15,8 +15,8 @@ from device.errors import InputError
 from device.measure import accuracy_page
 from device.measure.accuracy_limits import gap_lines, limits_of, mistakes_line, target_line
 from device.measure.accuracy_page import COPIED, SECTIONS, read_numbers, write_page
-from device.measure.accuracy_tables import counted, md_table, rate
-from device.measure.accuracy_text import page, wrapped
+from device.measure.accuracy_tables import counted, md_table, rate, wrapped
+from device.measure.accuracy_text import page
 from device.measure.evaluate import CAVEAT
 from device.measure.metrics import wilson
 
