@@ -30,7 +30,7 @@ from device.sealing import CREDENTIAL, KEY_FILE, NEXT_KEY_FILE, PREVIOUS_CREDENT
 from tests.desk import with_anna
 from tests.door import Painted
 from tests.people import NS, UTC_S, at
-from tests.unit.test_commands_service import service
+from tests.scripted_service import service
 
 if TYPE_CHECKING:
     from pathlib import Path
