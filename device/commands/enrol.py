@@ -161,8 +161,9 @@ def sentence(subject: SubjectLine) -> str:
 def quality_lines(summary: EnrolmentSummary) -> str:
     """What the references are worth, in numbers and in a sentence."""
     nearest = "nobody else is enrolled" if summary.nearest is None else f"{summary.nearest:.2f}"
+    weakest = f"weakest part: {summary.weakest} {summary.weakest_quality:.2f}"
     return (
         f"quality: {summary.sentence}\n"
-        f"  poses {', '.join(summary.poses)}; weakest part: {summary.weakest} {summary.weakest_quality:.2f}\n"
+        f"  poses {', '.join(summary.poses)}; {weakest if summary.weakest_quality < 1.0 else 'no weak part'}\n"
         f"  alike among themselves {summary.similarity:.2f}; nearest other subject: {nearest}"
     )

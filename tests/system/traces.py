@@ -37,7 +37,7 @@ class Traces:
 
     def add(self, name: str, pattern: bytes) -> None:
         """One pattern; left out where no eight bytes in a row of it tell anything."""
-        places = range(0, len(pattern) - KEY_BYTES + 1)
+        places = range(len(pattern) - KEY_BYTES + 1)
         best = max(places, key=lambda place: len(set(pattern[place : place + KEY_BYTES])))
         key = pattern[best : best + KEY_BYTES]
         if len(set(key)) >= LEAST_DIFFERENT:

@@ -249,3 +249,8 @@ def test_poses_are_marked_with_signs_that_the_output_can_show(encoding: str, sho
 def test_where_nobody_else_is_enrolled_no_score_is_made_up() -> None:
     alone = dataclasses.replace(SUMMARY, nearest=None)
     assert "nearest other subject: nobody else is enrolled" in enrol.quality_lines(alone)
+
+
+def test_where_no_part_is_weak_none_is_named() -> None:
+    perfect = dataclasses.replace(SUMMARY, weakest_quality=1.0)
+    assert "poses front, left; no weak part" in enrol.quality_lines(perfect)
