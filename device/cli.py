@@ -40,6 +40,9 @@ VERBS = {
     "subjects": Verb("device.commands.subjects", "list who is enrolled, and until when their consent holds"),
     "withdraw": Verb("device.commands.withdraw", "erase a subject who withdraws their consent"),
     "renew": Verb("device.commands.renew", "renew a subject's consent: they agree again"),
+    "rotate-key": Verb(
+        "device.commands.rotate_key", "renew every key of the gallery; nobody has to enrol again"
+    ),
     "rename": Verb("device.commands.rename", "give a subject another label"),
     "ledger": Verb("device.commands.ledger", "verify the consent ledger, or show what it says of a subject"),
     "status": Verb("device.commands.status", "say what the vision service is doing"),

@@ -102,6 +102,10 @@ class RenameRequest(Line, frozen=True, tag="rename"):
     label: Name
 
 
+class RotateRequest(Line, frozen=True, tag="rotate_key"):
+    """Renew every key of the gallery. Answered by `Rotated`."""
+
+
 Request = (
     StatusRequest
     | PauseRequest
@@ -111,6 +115,7 @@ Request = (
     | EnrolRequest
     | RenewRequest
     | RenameRequest
+    | RotateRequest
 )
 
 
@@ -204,7 +209,14 @@ class Enrolled(Line, frozen=True, tag="enrolled"):
     summary: EnrolmentSummary
 
 
-Result = ServiceStatus | Switched | SubjectList | Withdrawn | Enrolled | Renewed | Renamed
+class Rotated(Line, frozen=True, tag="rotated"):
+    """All keys are new. device_key: that one as well, since it is a file; a credential is the operator's to replace."""
+
+    subjects: int
+    device_key: bool
+
+
+Result = ServiceStatus | Switched | SubjectList | Withdrawn | Enrolled | Renewed | Renamed | Rotated
 
 
 class Progress(Line, frozen=True, tag="progress"):
@@ -253,11 +265,9 @@ class Conversation(Protocol):
 
     def poll(self) -> Sequence[Reply]:
         """The replies since the last call, in order. A Done or Failed is the last one; it is not called again."""
-        ...
 
     def cancel(self) -> None:
         """The client is gone before the last reply: drop what was begun. Called at most once."""
-        ...
 
 
 class Handler(Protocol):
@@ -265,7 +275,6 @@ class Handler(Protocol):
 
     def __call__(self, request: Request, peer: Peer) -> Conversation:
         """Begins to answer; returns at once."""
-        ...
 
 
 def failed(error: PorterError) -> Failed:

@@ -17,6 +17,8 @@ from device.control import (
     RenameRequest,
     RenewRequest,
     ResumeRequest,
+    Rotated,
+    RotateRequest,
     ServiceStatus,
     State,
     StatusRequest,
@@ -101,6 +103,8 @@ class ControlDesk:
                     )
                 case WithdrawRequest() | RenewRequest() | RenameRequest():
                     answer.done(self._consents.serve(request, peer))
+                case RotateRequest():
+                    answer.done(self._rotate())
                 case EnrolRequest():
                     if self._paused:
                         raise InputError("the service is paused", hint="porter resume")
@@ -135,6 +139,14 @@ class ControlDesk:
             threshold=pipeline.sightings.threshold,
             expected=pipeline.sightings.expected,
         )
+
+    def _rotate(self) -> Rotated:
+        try:
+            device_key = self._recogniser.gallery.rotate()
+        finally:  # what failed may have been the last step only: then the basis is new
+            self._recogniser.refresh_gallery()
+        log.info("keys_rotated device_key=%s", device_key)
+        return Rotated(len(self._recogniser.gallery.subjects()), device_key)
 
     def _switch(self, *, pause: bool) -> Switched:
         changed = pause != self._paused

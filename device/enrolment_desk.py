@@ -169,8 +169,8 @@ class EnrolmentDesk:
         log.info("enrolment_dropped why=%r", why)
 
     def _complete(self, enrolment: Enrolment) -> None:
-        consent = self.consent(enrolment.request.policy_text, enrolment.recorded_by)
         try:
+            consent = self.consent(enrolment.request.policy_text, enrolment.recorded_by)
             subject = self._store(enrolment, consent)
         except PorterError as error:
             # A renewal may stand although it failed to be written down: who is matched is what is stored.
@@ -195,9 +195,14 @@ class EnrolmentDesk:
         return self._recogniser.gallery.enrol(enrolment.request.label, consent, references)
 
     def consent(self, policy_text: str, recorded_by: str) -> Consent:
-        """The consent record of somebody who agrees now; the store gives it its number."""
-        now_ns = self._clock.now().utc_ns
-        options = self._config().enrolment
+        """The consent record of somebody who agrees now; the store gives it its number. Raises InputError."""
+        now = self._clock.now()
+        if self._recogniser.time.leaps(now):
+            raise InputError(
+                "the clock may be far ahead of the time: a consent given now could last too long",
+                hint="set it right (timedatectl); where it is right, wait for a day with it synchronised",
+            )
+        now_ns, options = now.utc_ns, self._config().enrolment
         return Consent(
             consent_id="",
             purpose=options.purpose,

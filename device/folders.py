@@ -17,6 +17,7 @@ SHARED = "shared"
 OUTBOX = "outbox.sqlite"
 LEDGER = "consent-ledger.jsonl"
 BOARD = "state.json"
+LAST_SEEN = "last-seen"
 
 
 def existing_folder(path: str, option: str, config_path: Path) -> Path:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Marks = tuple[str, str, int]  # kind of source, embedder, dimension
 
 APPLICATION_ID = 0x506F7274  # "Port"; another program's database is not touched
-VERSION = 2  # 1 was never released
+VERSION = 3  # 1 and 2 were never released
 
 SCHEMA = resources.files("device.adapters") / "gallery.sql"
 SUBJECTS = """
@@ -37,11 +37,13 @@ INSERT INTO consent (subject_id, ref, label, purpose, policy_sha256, given_at_ns
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 REFER = "INSERT INTO reference (consent, position, embedder_sha256, sealed) VALUES (?, ?, ?, ?)"
+MARK = "UPDATE gallery SET ledger_seq = ?, ledger_sha256 = ?, rotation_unwritten = 0"
 SEALED_KEY = """
 SELECT sealed FROM subject_key JOIN consent ON number = subject_key.consent WHERE subject_id = ?"""
 SEALED_REFERENCES = """
 SELECT position, embedder_sha256, sealed FROM reference JOIN consent ON number = reference.consent
 WHERE subject_id = ?"""
+ERASE_KEY = "DELETE FROM subject_key WHERE consent = (SELECT number FROM consent WHERE subject_id = ?)"
 KEYLESS = "SELECT subject_id FROM consent WHERE number NOT IN (SELECT consent FROM subject_key)"
 
 
@@ -53,7 +55,7 @@ def check_maker(path: Path, application: int, version: int) -> None:
         )
     if version < VERSION:
         raise StorageError(
-            f"{path}: made before the first release (format {version}), when references were not sealed",
+            f"{path}: made before the first release (format {version}, this one knows {VERSION})",
             hint=f"people must enrol again; erase it: rm {path}*",
         )
     if version > VERSION:

@@ -150,6 +150,19 @@ class GalleryStore(Protocol):
         """Notes how far the ledger has come. Raises StorageError."""
         ...
 
+    @property
+    def rotation_unwritten(self) -> bool:
+        """Whether the keys were renewed since the last `mark`: the ledger has yet to be told."""
+        ...
+
+    def rotate(self) -> bool:
+        """Renews all keys and the basis, all or nothing; nobody enrols again, and no score changes.
+
+        Returns whether the device key is a new one as well: not where it is a credential.
+        Raises StorageError: nothing was changed, or all of it and older copies may remain on the medium.
+        """
+        ...
+
     def close(self) -> None:
         """Closes the database."""
         ...

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from device.errors import StorageError
 from device.payloads import ServiceState, VisionInfo, without_label
-from device.recognition.consent_time import ConsentTime
+from device.recognition.consent_time import DAY_NS, ConsentTime
 from device.recognition.gallery import Gallery
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ log = logging.getLogger("porter.recogniser")
 FRAME_WAIT_S = 0.1
 BOARD_PERIOD_NS = 5_000_000_000
 EXPIRY_PERIOD_NS = 1_000_000_000
+NOTE_PERIOD_NS = 3_600_000_000_000
 
 
 class Recogniser:
@@ -52,6 +53,7 @@ class Recogniser:
         camera: CameraInfo,
         models: list[ModelInfo],
         consent_time: ConsentTime | None = None,
+        note_time: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._slot = slot
         self.pipeline = pipeline
@@ -60,7 +62,9 @@ class Recogniser:
         self._outbox = outbox
         self._board = board
         self._clock = clock
-        self._time = consent_time or ConsentTime()
+        self.time = consent_time or ConsentTime()
+        self._note_time = note_time
+        self._noted_ns = -NOTE_PERIOD_NS
         self._troubles = troubles
         self._camera = camera
         self.models = models
@@ -107,8 +111,9 @@ class Recogniser:
     def refresh_gallery(self) -> None:
         """Takes a new snapshot of the store: after an enrolment, a withdrawal, an expiry."""
         now = self._clock.now()
-        enrolled = self.gallery.load(self._time.latest_ns(now))
-        snapshot = Gallery(enrolled, basis=self.gallery.basis, time=self._time)
+        # By what is certain: whom only a wrong clock has ended scores -1 until it is right again.
+        enrolled = self.gallery.load(self.time.certain_ns(now))
+        snapshot = Gallery(enrolled, basis=self.gallery.basis, time=self.time)
         self.commit(self.pipeline.sightings.adopt(snapshot, now))
         self._report_lookalikes()
         self._shown_ns = 0
@@ -168,9 +173,9 @@ class Recogniser:
 
     def _erase_expired(self, now: Stamp) -> None:
         # A clock that nobody set may be a year ahead: it ends matching, by `latest_ns`, but erases nobody.
-        self._time.seen(now)
+        self._look_at_clock(now)
         try:
-            gone = self.gallery.erase_expired(self._time.certain_ns(now))
+            gone = self.gallery.erase_expired(self.time.certain_ns(now))
         except StorageError as error:
             # The snapshot scores the expired -1 by itself: erasing late never means matching late.
             self._troubles.raise_("gallery_failed", error.message, error.hint)
@@ -181,6 +186,22 @@ class Recogniser:
             self.refresh_gallery()
             for subject in gone:
                 self.forget_label(subject.ref)
+
+    def _look_at_clock(self, now: Stamp) -> None:
+        self.time.seen(now)
+        if now.synced and self.time.leaps(now):
+            days = self.time.ahead_ns(now) // DAY_NS
+            self._troubles.raise_(
+                "clock_leapt",
+                f"the clock is synchronised, and {days} days ahead of what Porter is certain of",
+                "set it right, or leave it so for a day where it is right; until then consents that it says have "
+                "ended match nobody, and nobody is erased",
+            )
+        else:
+            self._troubles.clear("clock_leapt")
+        if now.synced and now.boot_ns - self._noted_ns >= NOTE_PERIOD_NS:
+            self._noted_ns = now.boot_ns
+            self._note_time(self.time.certain_ns(now))
 
     def _report_lookalikes(self) -> None:
         """By their refs: which two they are `porter subjects` tells those who may ask it."""

@@ -34,16 +34,21 @@ log = logging.getLogger("porter.registrar")
 class Registrar:
     """`ports.GalleryStore` around another, with a ledger.
 
+    last_seen_ns: the time that an earlier run was certain of last, UTC; 0: not known.
     returned: how many subjects the gallery held at the start whose consent the ledger says is none; they were erased.
     Raises GalleryLocked where gallery and ledger do not belong together, StorageError.
     """
 
-    def __init__(self, store: GalleryStore, ledger: Ledger, clock: Clock, *, camera: str) -> None:
+    def __init__(
+        self, store: GalleryStore, ledger: Ledger, clock: Clock, *, camera: str, last_seen_ns: int = 0
+    ) -> None:
         self._store = store
         self._ledger = ledger
         self._clock = clock
         self._camera = camera
         self._check_head()
+        self._time = self._time_at_start(last_seen_ns)
+        self._write_rotation()
         self.returned = self._reconcile()
 
     @property
@@ -60,11 +65,30 @@ class Registrar:
         """Notes it in the store."""
         self._store.mark(head)
 
+    @property
+    def rotation_unwritten(self) -> bool:
+        """The store's."""
+        return self._store.rotation_unwritten
+
+    def rotate(self) -> bool:
+        """Renews all keys and writes it down; where that fails, it is written before anything else is.
+
+        Raises StorageError.
+        """
+        device_key = self._store.rotate()
+        try:
+            self._write_rotation()
+        except StorageError as error:
+            raise StorageError(
+                f"the keys are new, but that is not written into the ledger yet: {error.message}",
+                hint=error.hint,
+            ) from error
+        return device_key
+
+    @property
     def consent_time(self) -> ConsentTime:
-        """What is certain of the time at a start: Porter did not exist before 2026, nor before the ledger's entries."""
-        written = [entry.at for entry in self._ledger.entries if entry.clock == "synced"]
-        floor_ns = max([EARLIEST_NS, *map(utc_ns_of, written)])
-        return ConsentTime(floor_ns, self._clock.now().boot_ns)
+        """By which consents end, and by which is told whether an entry's time can be believed."""
+        return self._time
 
     @property
     def entries(self) -> Sequence[LedgerEntry]:
@@ -142,6 +166,13 @@ class Registrar:
                 ) from failure
             self._write("erased", subject, reason=kind)
 
+    def _time_at_start(self, last_seen_ns: int) -> ConsentTime:
+        """What is certain at a start: Porter is not older than 2026, the ledger's entries, the time seen last."""
+        written = [utc_ns_of(entry.at) for entry in self._ledger.entries if entry.clock == "synced"]
+        floor_ns = max(EARLIEST_NS, last_seen_ns, *written)
+        known = floor_ns > EARLIEST_NS
+        return ConsentTime(floor_ns, self._clock.now().boot_ns, known)
+
     def _check_head(self) -> None:
         mark, entries = self._store.marked, self._ledger.entries
         if mark is None:
@@ -177,6 +208,17 @@ class Registrar:
                 self._append("erased", subject_id, entry.ref, 0, reason="the gallery had nothing of them")
         return returned
 
+    def _write_rotation(self) -> None:
+        """Writes a rotation down that is not yet, once."""
+        if not self._store.rotation_unwritten:
+            return
+        newest, mark = self._ledger.entries[-1:], self._store.marked
+        if newest and newest[0].kind == "key_rotated" and (mark is None or mark.seq < newest[0].seq):
+            self._store.mark(newest[0].head)  # the power went between its line and the mark
+            return
+        references = sum(subject.references for subject in self._store.subjects())
+        self._append("key_rotated", "", "", references)
+
     def _write(self, kind: Kind, subject: Subject, *, terms: Terms | None = None, reason: str = "") -> None:
         self._append(kind, subject.subject_id, subject.ref, subject.references, terms=terms, reason=reason)
 
@@ -190,11 +232,13 @@ class Registrar:
         terms: Terms | None = None,
         reason: str = "",
     ) -> None:
+        if kind != "key_rotated":
+            self._write_rotation()
         now = self._clock.now()
         entry = LedgerEntry(
             seq=1,
             at=rfc3339(now.utc_ns),
-            clock="synced" if now.synced else "unsynced",
+            clock="synced" if now.synced and not self._time.leaps(now) else "unsynced",
             boot=self._clock.boot_id,
             kind=kind,
             subject=subject_id,

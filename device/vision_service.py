@@ -19,6 +19,7 @@ import msgspec
 from device.adapters.clock import SystemClock
 from device.adapters.control_socket import ControlServer
 from device.adapters.gallery_sqlite import SqliteGallery
+from device.adapters.last_seen import LastSeen
 from device.adapters.ledger_file import FileLedger
 from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
@@ -29,7 +30,7 @@ from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
 from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
-from device.folders import BOARD, LEDGER, OUTBOX, existing_folder, shared_folder
+from device.folders import BOARD, LAST_SEEN, LEDGER, OUTBOX, existing_folder, shared_folder
 from device.logs import setup_logging
 from device.options import LogOptions, MqttOptions
 from device.recogniser import Recogniser
@@ -158,7 +159,11 @@ class VisionService:
                 "the gallery's key is a file beside it: who copies the folder can open it",
                 f"make it a credential: see docs/privacy.md ({key.origin})",
             )
-        registrar = Registrar(gallery, FileLedger(state_dir / LEDGER), self._clock, camera=config.camera.name)
+        last_seen = LastSeen(state_dir / LAST_SEEN)
+        ledger = FileLedger(state_dir / LEDGER)
+        registrar = Registrar(
+            gallery, ledger, self._clock, camera=config.camera.name, last_seen_ns=last_seen.read()
+        )
         if registrar.returned:
             self._troubles.raise_(
                 "gallery_restored",
@@ -185,7 +190,8 @@ class VisionService:
             troubles=self._troubles,
             camera=camera_info(config),
             models=built.models.infos(),
-            consent_time=registrar.consent_time(),
+            consent_time=registrar.consent_time,
+            note_time=last_seen.note,
         )
 
     def _report_fallback(self, models: Models) -> None:

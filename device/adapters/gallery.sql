@@ -10,7 +10,8 @@ CREATE TABLE gallery (
     root_key BLOB NOT NULL, -- sealed under the device key
     basis BLOB NOT NULL, -- sealed under the root key
     ledger_seq INTEGER NOT NULL DEFAULT 0, -- how far the consent ledger had come
-    ledger_sha256 TEXT NOT NULL DEFAULT ''
+    ledger_sha256 TEXT NOT NULL DEFAULT '',
+    rotation_unwritten INTEGER NOT NULL DEFAULT 0 CHECK (rotation_unwritten IN (0, 1)) -- keys renewed, ledger not told
 ) STRICT;
 
 CREATE TABLE consent (

@@ -50,10 +50,11 @@ class MemoryGallery:
         self._enrolled: dict[str, EnrolledReferences] = {}
         # Every axis becomes the next one: exact in float32, and whoever forgets the basis gets wrong scores.
         self._basis = np.roll(np.eye(dimension, dtype=np.float32), 1, axis=0)
+        self._rotation_unwritten = False
 
     @property
     def basis(self) -> NDArray[np.float32]:
-        """A fixed orthogonal matrix, (D, D) float32."""
+        """An orthogonal matrix, (D, D) float32, that only `rotate` changes."""
         return self._basis
 
     def load(self, now_utc_ns: int) -> Sequence[EnrolledReferences]:
@@ -136,6 +137,23 @@ class MemoryGallery:
     def mark(self, head: LedgerHead) -> None:
         """Notes how far the ledger has come."""
         self._marked = head
+        self._rotation_unwritten = False
+
+    @property
+    def rotation_unwritten(self) -> bool:
+        """Whether `rotate` was called since `mark`."""
+        return self._rotation_unwritten
+
+    def rotate(self) -> bool:
+        """Takes another basis; there are no keys. Raises StorageError."""
+        self._write()
+        self._basis = np.roll(self._basis, 1, axis=0)
+        self._enrolled = {
+            label: EnrolledReferences(one.subject, np.roll(one.references, 1, axis=1))
+            for label, one in self._enrolled.items()
+        }
+        self._rotation_unwritten = True
+        return False
 
     def close(self) -> None:
         """Nothing to give back."""

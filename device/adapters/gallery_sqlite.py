@@ -11,7 +11,6 @@ What may surprise:
 - References are turned into a secret basis before they are sealed, and stay in it in memory as well: `basis` turns a
   probe the same way. Scores do not change by it.
 - A damaged file is looked at read-only, then renamed with its -wal and -shm, never written to.
-- One thread at a time.
 """
 
 from __future__ import annotations
@@ -25,10 +24,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from device.errors import GalleryLocked, StorageError
+from device.errors import StorageError
 from device.gallery_file import (
     ENROL,
+    ERASE_KEY,
     KEYLESS,
+    MARK,
     REFER,
     SEALED_KEY,
     SEALED_REFERENCES,
@@ -43,6 +44,7 @@ from device.gallery_file import (
     subject_of,
     terms,
 )
+from device.gallery_keys import new_keys, opens, rotate, unlock
 from device.ports import EnrolledReferences
 from device.private_database import DAMAGED, make_private, move_aside, storage_error
 from device.recognition.consent import (
@@ -56,7 +58,7 @@ from device.recognition.consent import (
 )
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Consent, LedgerHead, Subject
-from device.sealing import new_key, opened, random_basis, seal
+from device.sealing import next_key, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,13 +72,13 @@ log = logging.getLogger("porter.gallery")
 
 
 class SqliteGallery:
-    """`ports.GalleryStore` in one SQLite file of mode 0600.
+    """`ports.GalleryStore` in one SQLite file of mode 0600. Belongs to one thread at a time.
 
     simulated: whether this service's camera shows files; a gallery belongs to one kind of source for good.
     embedder: the embedder's manifest name. Variants of one model are near-identical (cosine 0.99) and may share
     references; another model may not. embedder_sha256: the file that makes new references, kept beside them.
     dimension: length of an embedding.
-    device_key: what opens the root key; another one is refused and the file left as it is.
+    device_key: what opens the root key; another is refused. With a credential's predecessor it is rotated at once.
     set_aside: where a damaged file was moved to, or None.
 
     Raises GalleryLocked (wrong kind of source, embedder or key), StorageError (another version, no access, in use).
@@ -109,18 +111,22 @@ class SqliteGallery:
                 log.error("gallery_corrupt set_aside=%s", self.set_aside)
                 make_private(path)
             self._db = self._open(busy_s)
-            self._root_key, self._basis = self._unlock(self._db)
+            self._keys = unlock(path, self._db, device_key, dimension)
             self._finish_erasing()
+            if device_key.beside or self._keys.under == device_key:
+                self._device_key = settled(device_key, self._keys.under)
+            else:
+                self.rotate()
 
     @property
     def basis(self) -> NDArray[np.float32]:
         """The secret orthogonal matrix, (D, D) float32: what `load` gives is `basis @ reference`."""
-        return self._basis
+        return self._keys.basis
 
     def load(self, now_utc_ns: int) -> Sequence[EnrolledReferences]:
         """Everyone whose consent holds at `now_utc_ns`, by label. Raises StorageError."""
         with self._guard("read"):
-            rows = read_references(self._path, self._db, self._root_key, self._dimension)
+            rows = read_references(self._path, self._db, self._keys.root, self._dimension)
             subjects = self.subjects()
         return [
             EnrolledReferences(one, rows[one.subject_id])
@@ -202,7 +208,25 @@ class SqliteGallery:
     def mark(self, head: LedgerHead) -> None:
         """Notes how far the ledger has come. Raises StorageError."""
         with self._change("changed") as db:
-            db.execute("UPDATE gallery SET ledger_seq = ?, ledger_sha256 = ?", (head.seq, head.sha256))
+            db.execute(MARK, (head.seq, head.sha256))
+
+    @property
+    def rotation_unwritten(self) -> bool:
+        """Whether its keys were renewed since `mark`. Raises StorageError."""
+        with self._guard("read"):
+            return bool(self._db.execute("SELECT rotation_unwritten FROM gallery").fetchone()[0])
+
+    def rotate(self) -> bool:
+        """Renews every key, the device key too where it is a file, and the basis. Raises StorageError."""
+        with self._guard("read"):
+            self._device_key = settled(self._device_key, self._keys.under)
+            fresh = new_keys(next_key(self._device_key), self._dimension)
+            with self._change("changed") as db:
+                rotate(self._path, db, self._keys, fresh)
+            self._keys = fresh
+            self._device_key = settled(self._device_key, fresh.under)
+            self._certainly_erased()
+        return self._device_key.beside
 
     def close(self) -> None:
         """Closes the database; harmless when already closed."""
@@ -213,18 +237,18 @@ class SqliteGallery:
             return gone
         named = [(one.subject_id,) for one in gone]
         with self._change("changed") as db:
-            db.executemany(
-                "DELETE FROM subject_key WHERE consent = (SELECT number FROM consent WHERE subject_id = ?)",
-                named,
-            )
+            db.executemany(ERASE_KEY, named)
         with self._change("changed") as db:
             db.executemany("DELETE FROM consent WHERE subject_id = ?", named)
+        self._certainly_erased()
+        return gone
+
+    def _certainly_erased(self) -> None:
         if not self._empty_log():
             raise StorageError(
                 f"{self._path}: erased, but older copies may remain in the file until it can be written again",
                 hint="free space on its disk and restart porter-vision, which finishes the erasing",
             )
-        return gone
 
     def _finish_erasing(self) -> None:
         """Erases who has no key any more: the service was killed between destroying it and the rest."""
@@ -235,22 +259,8 @@ class SqliteGallery:
         self, db: sqlite3.Connection, number: int | None, subject_id: str, rows: NDArray[np.float32]
     ) -> None:
         """Stores references, turned into the basis, under a new key."""
-        turned = np.ascontiguousarray(rows @ self._basis.T, dtype="<f4")
-        keep_references(db, self._root_key, (number, subject_id), turned, self._embedder_sha256)
-
-    def _unlock(self, db: sqlite3.Connection) -> tuple[bytes, NDArray[np.float32]]:
-        """The root key and the basis. Raises GalleryLocked where the device key does not open them."""
-        sealed_root, sealed_basis = db.execute("SELECT root_key, basis FROM gallery").fetchone()
-        root_key = opened(self._device_key.secret, "root", sealed_root)
-        if root_key is None:
-            raise GalleryLocked(
-                f"{self._path}: the key from {self._device_key.origin} does not open it; it was left as it is",
-                hint="restore the key that it was made with; without it, move the file away and enrol again",
-            )
-        content = opened(root_key, "basis", sealed_basis) or b""
-        if len(content) != 4 * self._dimension**2:
-            raise StorageError(f"{self._path}: its basis is damaged", hint="move it away and enrol again")
-        return root_key, np.frombuffer(content, dtype="<f4").reshape(self._dimension, self._dimension)
+        turned = np.ascontiguousarray(rows @ self._keys.basis.T, dtype="<f4")
+        keep_references(db, self._keys.root, (number, subject_id), turned, self._embedder_sha256)
 
     @contextmanager
     def _guard(self, verb: str) -> Iterator[None]:
@@ -295,7 +305,7 @@ class SqliteGallery:
                     return False
                 found = db.execute("SELECT kind, embedder, dimension FROM gallery").fetchone()
                 check_marks(self._path, found, (self._kind, self._embedder, self._dimension))
-                return self._opens(db)
+                return opens(self._path, db, self._device_key, self._dimension)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a table or column is gone
                     return False
@@ -305,23 +315,13 @@ class SqliteGallery:
                     return False
                 raise
 
-    def _opens(self, db: sqlite3.Connection) -> bool:
-        """Whether everything sealed opens with the device key. Raises GalleryLocked for another key."""
-        try:
-            read_references(self._path, db, self._unlock(db)[0], self._dimension)
-        except StorageError:
-            return False
-        return True
-
     def _open(self, busy_s: float) -> sqlite3.Connection:
         db = connect(self._path, busy_s)
         try:
             db.execute("BEGIN IMMEDIATE")  # takes the lock for good
             if not db.execute("PRAGMA user_version").fetchone()[0]:
-                root_key = new_key()
-                sealed_root = seal(self._device_key.secret, "root", root_key)
-                basis = seal(root_key, "basis", random_basis(self._dimension).tobytes())
-                create(db, (self._kind, self._embedder, self._dimension, sealed_root, basis))
+                sealed = new_keys(self._device_key, self._dimension).sealed
+                create(db, (self._kind, self._embedder, self._dimension, *sealed))
             db.execute("COMMIT")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error:

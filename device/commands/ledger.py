@@ -88,13 +88,24 @@ def export(args: argparse.Namespace, entries: list[LedgerEntry]) -> dict[str, An
     """What is held of one subject. Raises InputError where that is nothing."""
     present = present_record(args)
     ref = present.ref if present else args.subject.strip()
-    lines = [entry for entry in entries if entry.ref == ref]
+    lines = lines_about(ref, entries)
     if not present and not lines:
         raise InputError(
             f"nothing is held of {args.subject!r}",
             hint="`porter subjects` lists who is enrolled; or give the ref",
         )
     return {"present": present, "ledger": lines}
+
+
+def lines_about(ref: str, entries: list[LedgerEntry]) -> list[LedgerEntry]:
+    """The lines of a ref, and of the rotations that its references took part in."""
+    lines, held = [], False
+    for entry in entries:
+        if entry.ref == ref:
+            held = entry.kind in ("enrolled", "renewed")
+        if entry.ref == ref or (held and entry.kind == "key_rotated"):
+            lines.append(entry)
+    return lines
 
 
 def present_record(args: argparse.Namespace) -> SubjectLine | None:

@@ -10,7 +10,7 @@ Variants (`--variant`, again for more; without: float int8 cpu): float is the ON
 variant for the Edge TPU run on the CPU, cpu what the loader picks for the CPU; NAME=FILE any other .tflite.
 Everything runs through the product's own detection, alignment, embedding and gallery code. `--degraded NAME` adds,
 for that variant, the searches under bad conditions (degraded.py). Writes evaluate.json and plots into `--out`; shares
-in the JSON are 0 to 1. `make accuracy` makes docs/accuracy.md of it.
+in the JSON are 0 to 1. `make accuracy` makes docs/accuracy.md of it. `--attacks` measures that instead (liveness.py).
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ from device.measure.degraded import Degraded, chosen, measure_degraded
 from device.measure.detection import Detected, detect_all
 from device.measure.embeddings import NOBODY, SECOND_LOOK, PictureSet, embed_pictures
 from device.measure.faces import FaceFinder
-from device.measure.galleries import GallerySize, gallery_sizes
+from device.measure.galleries import GallerySize, filler_pictures, gallery_sizes
 from device.measure.identification import Identification, identify
 from device.measure.plots import draw_all, require_matplotlib
 from device.measure.progress import Progress, clock
 from device.measure.report import machine, write_json
-from device.measure.tables import print_detection, print_identification, print_verification
+from device.measure.tables import print_detection, print_identification, print_verification, print_visits
 from device.measure.variants import DEFAULT_VARIANTS, EmbedderVariant, VariantOpener
 from device.measure.verification import Verification, verify
+from device.measure.visits import Visits, measure_visits
 from device.options import Config
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class Evaluation:
         self.detection: dict[str, Detected] = {}
         self.degraded: dict[str, Degraded] = {}
         self.galleries: dict[str, list[GallerySize]] = {}
+        self.visits: dict[str, list[Visits]] = {}
 
     def measure(self) -> None:
         """Runs every measurement that the folder has data for. Raises InputError."""
@@ -219,10 +221,15 @@ class Evaluation:
             {path for pair in pairs for path in (pair.first, pair.second)}
             | {search.picture for search in searches}
         )
+        others = {path for pair in pairs for path in (pair.first, pair.second)}
+        enrolling = {search.picture for search in references}
+        if folder.searches:
+            fillers = filler_pictures(others, {search.identity for search in folder.searches})
+            enrolling |= {path for its in fillers.values() for path in its}
         cache = args.out / "cache" if args.cache else None
         finder = FaceFinder(load_model(self._config, self._config.models.detector, "detector"))
         with Progress("faces and embeddings", len(paths)) as progress:
-            self._pictures = pictures = embed_pictures(paths, finder, variants, cache, progress)
+            self._pictures = pictures = embed_pictures(paths, finder, variants, cache, progress, enrolling)
         if not pictures.keys:
             raise InputError(
                 f"{args.data}: not one of {len(paths)} pictures can be read, for example: "
@@ -236,9 +243,10 @@ class Evaluation:
             if readable_pairs:
                 self.verification[name] = verify(readable_pairs, pictures, each)
             if readable_searches:
-                self.identification[name] = identify(readable_searches, pictures, each)
-                others = {path for pair in readable_pairs for path in (pair.first, pair.second)}
-                self.galleries[name] = gallery_sizes(readable_searches, others, pictures, each)
+                found = self.identification[name] = identify(readable_searches, pictures, each)
+                seen = {path for path in others if not pictures.missing(path)}
+                self.galleries[name] = gallery_sizes(readable_searches, seen, pictures, each)
+                self.visits[name] = measure_visits(readable_searches, seen, pictures, each, found.at)
             if name in args.degraded and readable_searches:
                 self.degraded[name] = self._degrade(readable_searches, each)
 
@@ -263,6 +271,7 @@ class Evaluation:
             "detection": {name: result.as_json() for name, result in self.detection.items()},
             "degraded": {name: result.as_json() for name, result in self.degraded.items()},
             "galleries": {name: [size.as_json() for size in sizes] for name, sizes in self.galleries.items()},
+            "visits": {name: [length.as_json() for length in its] for name, its in self.visits.items()},
             "about": {
                 **machine(),
                 "data": str(args.data),
@@ -286,6 +295,7 @@ class Evaluation:
         """What was measured, for people."""
         print_verification(self.verification, self._facts)
         print_identification(self.identification)
+        print_visits(self.visits)
         print_detection(self.detection)
         if self._pictures.keys:
             print(

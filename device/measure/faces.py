@@ -18,6 +18,7 @@ from device.adapters.clock import ManualClock
 from device.errors import InputError
 from device.vision.align import align
 from device.vision.detect import Detector
+from device.vision.quality import pose_of, quality_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +35,10 @@ LARGEST_PX = 16384
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The crop of a picture's subject, (112, 112, 3) uint8 RGB, and whether it took a second look."""
+    """The crop of a picture's subject, (112, 112, 3) uint8 RGB, its quality, and whether it took a second look."""
 
     crop: NDArray[np.uint8]
+    quality: float
     second_look: bool
 
 
@@ -65,8 +67,10 @@ class FaceFinder:
         for detector in (self._detector, self._second):
             faces = self._detect(detector, frame)
             if faces:
-                crop = align(frame.main, central(faces, frame).landmarks)
-                return Found(crop, detector is self._second)
+                face = central(faces, frame)
+                crop = align(frame.main, face.landmarks)
+                quality = quality_of(crop, pose_of(face.landmarks), face.box.w).overall
+                return Found(crop, quality, detector is self._second)
         return None
 
     def _detect(self, detector: Detector, frame: Frame) -> list[Detection]:

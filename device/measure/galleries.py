@@ -114,10 +114,22 @@ def draws(
 def fillers(
     paths: Collection[Path], named: Collection[str], pictures: PictureSet, variant: VariantEmbeddings
 ) -> dict[str, list[Search]]:
-    """References of people whom the open-set table does not name and who have two pictures with a face or more."""
-    by_person: dict[str, list[Search]] = {}
+    """Those of `filler_pictures` that have two pictures with a face or more, and these pictures as references."""
+    seen = {
+        person: [path for path in its if variant.look[pictures.keys[path]] != NOBODY]
+        for person, its in filler_pictures(paths, named).items()
+    }
+    return {
+        person: [Search(path, person, "enrol") for path in its]
+        for person, its in seen.items()
+        if len(its) >= 2
+    }
+
+
+def filler_pictures(paths: Collection[Path], named: Collection[str]) -> dict[str, list[Path]]:
+    """The pictures by which people whom the open-set table does not name (`named`) can be enrolled."""
+    by_person: dict[str, list[Path]] = {}
     for path in sorted(paths):
-        person = path.parent.name
-        if person not in named and variant.look[pictures.keys[path]] != NOBODY:
-            by_person.setdefault(person, []).append(Search(path, person, "enrol"))
+        if path.parent.name not in named:
+            by_person.setdefault(path.parent.name, []).append(path)
     return {person: its[:MOST_REFERENCES] for person, its in by_person.items() if len(its) >= 2}

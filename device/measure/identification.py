@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open-set identification, the product's own task: is this one of the enrolled, and which; or a stranger?
 
-The gallery is the product's, with a mean template of each subject's references. A threshold is set by the strangers
+The gallery is the product's, with a mean template of each subject's references, which are embedded together with their
+mirror images as an enrolment does it; a probe is not. A threshold is set by the strangers
 (FPIR: the share of them who reach it with anybody), and the enrolled are then searched at it (FNIR: the share who do
 not reach it, or behind whom somebody else comes first). Every search is a single picture: the fusion over frames
 and the margin that a device adds are not in these figures.
@@ -117,7 +118,7 @@ def enrol(
             by_identity.setdefault(search.identity, []).append(search)
     enrolled, left_out = [], []
     for identity, its in sorted(by_identity.items()):
-        rows = pictures.matrix(variant, (search.picture for search in its))
+        rows = pictures.references(variant, (search.picture for search in its))
         rows = rows[~np.isnan(rows).any(axis=1)]
         if len(rows) == 0:
             left_out.append(identity)

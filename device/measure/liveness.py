@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from device.assembly import load_models, make_detector, make_embedder, threshold_of
+from device.assembly import load_models, make_detector, make_embedder, operating_point
 from device.errors import InputError
 from device.measure.attacks import FRAME_PX, Sheet
 from device.measure.dataset import read_searches, spread
@@ -69,7 +69,7 @@ def measure_attacks(data: Path, config: Config, limit: int | None = None) -> dic
     models = load_models(config)
     find = finder_of(make_detector(config, models.detector))
     embedder = make_embedder(models.embedder)
-    threshold, _ = threshold_of(config, models.embedder)
+    threshold = operating_point(config, models.embedder.variant).threshold(1)
     searches = searches_of(data)
     people = people_of(data, find)
     sheets = sheets_of(searches, find, min(FRAME_PHOTOS, limit or FRAME_PHOTOS))

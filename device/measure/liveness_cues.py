@@ -27,7 +27,7 @@ LOWEST_RING = 3  # 1/8 of a cycle a pixel: below it are the face's own shapes
 
 
 class Parallax:
-    """Five landmarks over a track, as 17 numbers: do they move as points of a plane, or as points of a solid do?
+    """Five landmarks over a track, as 18 numbers: do they move as points of a plane, or as points of a solid do?
 
     After its middle and its size are taken out, each frame adds the (5, 5) products of its landmarks. Seen from afar, a
     turned plane gives points that lie in one two-dimensional space for ever, a solid needs a third (Tomasi and Kanade

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device.errors import InputError
 from device.measure.accuracy_tables import md_table, rate, wrapped
-from device.measure.report import write_json
+from device.measure.report import percent, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SECTIONS = ("matches", "parallax", "cues", "about")
 HINT = "`make attacks DATA=folder` measures all of it"
 KINDS = {
-    "bona_fide": "bona fide: the person",
+    "bona_fide": "bona fide",
     "print_held": "a print, held",
     "print_turned": "a print, turned",
     "print_bent": "a print, bent and turned",
@@ -67,7 +68,7 @@ dots, less contrast and some shine; screens have pixel stripes that alias into m
 Each presentation lasts three to five seconds at {rate_hz:g} frames a second and goes through the product's own detector
 and tracks. A track shorter than {shortest} frames says nothing.
 
-Thresholds allow {allowed:.0%} errors on one half of the photos; the other half judges them.
+Thresholds allow {allowed} errors on one half of the photos; the other half judges them.
 
 - {people} bona fide presentations are far too few for a BPCER: look at the intervals. They cannot show that something
   works; they can show that it does not.
@@ -107,16 +108,16 @@ def page(figures: dict[str, Any], folder: str) -> str:
     about = figures["about"]
     sections = [
         HEAD.format(folder=folder),
-        HOW.format(**{key: about[key] for key in ABOUT}),
+        HOW.format(**{key: about[key] for key in ABOUT}, allowed=percent(about["allowed"], 0)),
         matching(figures["matches"]),
-        parallax(figures["parallax"]),
+        parallax(figures["parallax"], about["allowed"]),
         *(cue(name, figures["cues"][name], about["allowed"]) for name in CUES),
         ADVICE,
     ]
     return "\n".join(section.rstrip() + "\n" for section in sections)
 
 
-ABOUT = ("people", "print_photos", "rate_hz", "shortest", "allowed", "caveat")
+ABOUT = ("people", "print_photos", "rate_hz", "shortest", "caveat")
 
 
 def matching(kinds: dict[str, Any]) -> str:
@@ -124,14 +125,16 @@ def matching(kinds: dict[str, Any]) -> str:
     rows = [(KINDS[kind], of(each), rate(each["share"], each["share_95"])) for kind, each in kinds.items()]
     text = (
         "A photo of an enrolled person, another one than those they were enrolled with, in one frame, at the shipped "
-        "threshold. On the first line the same photo stands for the person; on the others the share is the IAPAR."
+        "threshold. On the first line the same photo stands for the person (bona fide); on the others the share is "
+        "the IAPAR."
     )
     return f"## What matches\n\n{wrapped(text)}\n\n{md_table(('', 'match', 'share'), rows)}"
 
 
-def parallax(figures: dict[str, Any]) -> str:
+def parallax(figures: dict[str, Any], allowed: float) -> str:
     """What the motion of five landmarks says."""
-    kinds = figures["kinds"]
+    kinds = bona_fide_first(figures["kinds"])
+    reach = math.floor(allowed * figures["set_on"] + 1e-9)
     rows = [
         (
             KINDS[kind],
@@ -147,14 +150,19 @@ def parallax(figures: dict[str, Any]) -> str:
     text = (
         "Eyes, nose tip and mouth corners over the track: those of a flat picture move as points of a plane, those of "
         "a head that turns do not, since the nose stands off. The depth is what no plane explains, in shares of the "
-        f"face's size. `live` from {figures['live_from']:.3f} (set on {figures['set_on']} flat prints); `flat`: less, "
-        f"although eyes and mouth were foreshortened (by {figures['flat_turn']:g} or more). Who stands still shows "
-        "neither. The last two columns: errors, which is BPCER on the first line that is bona fide and APCER on the "
-        "others."
+        f"face's size. `live` from {figures['live_from']:.3f} (set on {figures['set_on']} flat prints, of which "
+        f"{reach} reach it); `flat`: less, although eyes and mouth were foreshortened (by {figures['flat_turn']:g} or "
+        "more). Who stands still shows neither. The last two columns: errors, which is BPCER on the first line and "
+        "APCER on the others."
     )
     header = ("", "n", "live", "flat", "cannot tell", "depth, median", *RULES.values())
     lines = [wrapped(f"With the rule *{name}*: {worst(kinds, rule)}") for rule, name in RULES.items()]
     return f"## Parallax\n\n{wrapped(text)}\n\n{md_table(header, rows)}\n\n" + "\n\n".join(lines)
+
+
+def bona_fide_first(kinds: dict[str, Any]) -> dict[str, Any]:
+    """The same, the line that all others are compared with on top."""
+    return {kind: kinds[kind] for kind in sorted(kinds, key=lambda kind: kind != "bona_fide")}
 
 
 def worst(kinds: dict[str, Any], rule: str) -> str:
@@ -173,10 +181,10 @@ def cue(name: str, figures: dict[str, Any], allowed: float) -> str:
     rows = [
         (where, KINDS[kind], of(each), rate(each["share"], each["share_95"]))
         for where, kinds in (("photo", figures["photos"]), ("seconds", figures["tracks"]))
-        for kind, each in kinds.items()
+        for kind, each in bona_fide_first(kinds).items()
     ]
     text = (
-        f"{CUES[name]} Threshold {figures['threshold']:.3f}, for a BPCER of {allowed:.0%} "
+        f"{CUES[name]} Threshold {figures['threshold']:.3f}, for a BPCER of {percent(allowed, 0)} "
         f"on {figures['set_on']} photos. "
         "Errors: BPCER on the lines that are bona fide, APCER on the others; photo: one frame, seconds: the mean "
         "over a presentation."

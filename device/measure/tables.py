@@ -9,12 +9,13 @@ from device.measure.identification import FPIRS
 from device.measure.report import interval, percent, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from device.measure.detection import Detected
     from device.measure.embeddings import VariantFacts
     from device.measure.identification import Identification
     from device.measure.verification import Verification
+    from device.measure.visits import Visits
 
 
 def print_verification(results: Mapping[str, Verification], facts: Mapping[str, VariantFacts]) -> None:
@@ -86,3 +87,28 @@ def print_detection(results: Mapping[str, Detected]) -> None:
             )
         )
     print(table(("set", "recall", "95 %", "faces", "false alarms", "pictures", "threshold"), rows))
+
+
+def print_visits(results: Mapping[str, Sequence[Visits]]) -> None:
+    """One line a variant and number of frames."""
+    if not any(results.values()):
+        return
+    print(
+        "\nVisits of several photos, fused as on a device (thresholds of their own, then those for a single frame)"
+    )
+    rows = []
+    for name, lengths in results.items():
+        for figures in (length.as_json() for length in lengths):
+            row = [name, str(figures["frames"]), str(figures["visits"]), str(figures["strangers"])]
+            for fpir in FPIRS:
+                row += [
+                    percent(figures[f"fnir_at_fpir_{fpir}"]),
+                    f"{figures[f'threshold_at_fpir_{fpir}']:.3f}",
+                    percent(figures[f"fnir_single_at_fpir_{fpir}"]),
+                    percent(figures[f"fpir_single_at_fpir_{fpir}"]),
+                ]
+            rows.append(row)
+    columns = [
+        text for fpir in FPIRS for text in (f"FNIR@FPIR {fpir}", "threshold", "FNIR, single", "FPIR, single")
+    ]
+    print(table(("variant", "frames", "visits", "strangers", *columns), rows))

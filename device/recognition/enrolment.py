@@ -49,13 +49,12 @@ HINTS: dict[str, str] = {
 }
 
 SAMPLE_SPACING_NS = 400_000_000  # samples a tenth of a second apart are one sample, counted again and again
-HOLD_NS = 2_000_000_000  # so long a hint stays that nothing else would repeat
-SAME_PERSON = (
-    0.45  # mean cosine to the samples so far; below it somebody else has stepped in (FMR about 1e-5)
-)
-SAME_ON_NEW_TRACK = (
-    0.6  # where the face was out of sight in between, it must be plainer (the clips give 0.83)
-)
+STANDS_NS = 1_000_000_000  # so long a hint stays at least: nobody can follow two a second
+HOLD_NS = 2_000_000_000  # and one that nothing would repeat
+# Mean cosine to the samples so far; below it somebody else has stepped in (FMR about 1e-5). Where the face was out of
+# sight in between it must be plainer: the evaluation clips give 0.83 and more.
+SAME_PERSON = 0.45
+SAME_ON_NEW_TRACK = 0.6
 STRAY_IN_A_ROW = 2
 RESTARTS = 3
 OWN_SAMPLES = 3  # so many samples' mean decides, as at the door, whether a renewal is of one's own references
@@ -103,7 +102,7 @@ class EnrolmentSession:
         self._own = own
         self._deadline_ns: int | None = None
         self._now_ns = 0
-        self._held_until_ns = 0
+        self._stands_until_ns = 0
         self._last_offer_ns: int | None = None
         self._alone = False
         self._strays = 0
@@ -141,7 +140,8 @@ class EnrolmentSession:
         if self._progress.state != "running":
             return
         if now_ns >= self._deadline_ns:
-            self._finish("timed_out", f"gave up with {len(self._samples)} of {self._needed} good samples")
+            good = min(len(self._samples), self._needed)
+            self._finish("timed_out", f"gave up with {good} of {self._needed} good samples")
 
     def seconds_left(self, now_ns: int) -> float:
         """Time until the session gives up."""
@@ -199,7 +199,7 @@ class EnrolmentSession:
         """Somebody else, or a sample that is no good: left out once; twice, and nobody knows whose the rest are."""
         self._strays += 1
         if self._strays < STRAY_IN_A_ROW:
-            self._say("other_person", hold=True)
+            self._say("other_person", at_once=True, stands_ns=HOLD_NS)
             return
         self._restarts += 1
         if self._restarts > RESTARTS:
@@ -209,7 +209,7 @@ class EnrolmentSession:
         self._samples.clear()
         self._own_scores.clear()
         self._guide = PoseGuide(self._pose_wait_ns)
-        self._say("restart", hold=True)
+        self._say("restart", at_once=True, stands_ns=HOLD_NS)
 
     def _objects(self, scores: NDArray[np.float32]) -> bool:
         """Whether a person with these scores is not enrolled: the session has ended then."""
@@ -241,8 +241,9 @@ class EnrolmentSession:
         self._track = track.number
         nearest = leader(self._others(scores))[1] if scores.size else -1.0
         self._samples.append(Sample(probe.embedding, self._quality, pose, nearest))
+        asked = self._guide.asked
         self._guide.note(pose, self._now_ns)
-        self._go_on()
+        self._go_on(at_once=self._guide.asked != asked)
 
     def _others(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """The scores against everybody but the subject whose references are renewed."""
@@ -252,11 +253,11 @@ class EnrolmentSession:
         others[self._own] = -1.0
         return others
 
-    def _go_on(self) -> None:
-        """After a sample: done, or what comes next."""
+    def _go_on(self, *, at_once: bool) -> None:
+        """After a sample: done, or what comes next; at once where that is something new."""
         asked = self._guide.asked
         if asked is not None or len(self._samples) < self._needed:
-            self._say(asked or "more")
+            self._say(asked or "more", at_once=at_once)
             return
         self._kept = choose(self._samples, self._most)
         if len(self._kept) >= FEWEST:
@@ -264,12 +265,13 @@ class EnrolmentSession:
         else:
             self._say("alike")
 
-    def _say(self, hint: str, *, hold: bool = False) -> None:
+    def _say(self, hint: str, *, at_once: bool = False, stands_ns: int = STANDS_NS) -> None:
+        """Shows a hint, once the one before has stood its time."""
         if self._progress.state != "running":
             return
-        text = self._progress.hint if self._now_ns < self._held_until_ns else HINTS[hint]
-        if hold:
-            text, self._held_until_ns = HINTS[hint], self._now_ns + HOLD_NS
+        text = self._progress.hint
+        if HINTS[hint] != text and (at_once or self._now_ns >= self._stands_until_ns):
+            text, self._stands_until_ns = HINTS[hint], self._now_ns + stands_ns
         taken = min(len(self._samples), self._needed)
         self._progress = EnrolmentProgress("running", taken, self._needed, text, self._guide.states)
 

@@ -92,7 +92,7 @@ def _models(sources: Path | None, portraits: Path) -> Iterator[Model]:
     found = find_landmarks(yunet, load_portraits(portraits))
     for width, height in DETECTOR_SIZES:
         yield build_yunet(yunet, found, width, height)
-    yield build_sface(sface)
+    yield build_sface(sface, found)
 
 
 def _write(model: Model, out: Path) -> None:

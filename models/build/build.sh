@@ -19,4 +19,5 @@ if ! cmp -s "$here/requirements.txt" "$installed"; then
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"
     cp "$here/requirements.txt" "$installed"
 fi
-exec "$venv/bin/python" "$here/build.py" "$@"
+# Crops are aligned by the product's own code, which needs no more than is installed here.
+PYTHONPATH="$here/../..${PYTHONPATH:+:$PYTHONPATH}" exec "$venv/bin/python" "$here/build.py" "$@"

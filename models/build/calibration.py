@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration pictures for the detector: two public-domain portraits, varied by a seeded generator.
+"""Calibration pictures: two public-domain portraits, varied by a seeded generator.
 
 Only pictures that anyone may use, so that anyone can build the same files: astronaut.png (NASA, Eileen Collins) and
 grace_hopper.jpg (United States Navy), as `device/demo_data/PROVENANCE.md` says. No face data set: those have no
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from sources import checked_file
+
+from device.vision.align import align
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +64,29 @@ def scenes(portraits: list[Portrait], width: int, height: int, count: int) -> li
             picture[:, int(width * random.uniform(0.6, 1.0)) :] = 0
         made.append(picture)
     return made
+
+
+def crops(portrait: Portrait, count: int) -> list[NDArray[np.uint8]]:
+    """Aligned crops (112, 112, 3) uint8 RGB of one person, 25 to 110 px between the eyes before they were cut out."""
+    random = np.random.default_rng(SEED)
+    made = []
+    for _ in range(count):
+        factor = min(1.0, float(np.exp(random.uniform(np.log(25.0), np.log(110.0)))) / portrait.eyes_px)
+        size = round(portrait.image.width * factor), round(portrait.image.height * factor)
+        image = portrait.image.resize(size, Image.Resampling.BOX)
+        crop = align(np.asarray(image), _misjudged(portrait.landmarks * factor, random))
+        picture = _camera(Image.fromarray(crop), random)
+        made.append(picture[:, ::-1].copy() if random.random() < 0.5 else picture)
+    return made
+
+
+def _misjudged(landmarks: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float32]:
+    """Landmarks as a detector may find them: the whole turned, scaled and moved, and each a little off."""
+    middle, eyes_px = landmarks.mean(0), float(np.linalg.norm(landmarks[1] - landmarks[0]))
+    angle, scale = random.normal(0.0, 0.05), float(np.exp(random.normal(0.0, 0.04)))
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = (landmarks - middle) @ turn.T + middle + random.normal(0.0, 0.04 * eyes_px, 2)
+    return (moved + random.normal(0.0, 0.015 * eyes_px, landmarks.shape)).astype(np.float32)
 
 
 def _background(random: np.random.Generator, width: int, height: int) -> Image.Image:

@@ -53,6 +53,14 @@ class Range:
         return Quantisation(np.float32(scale), int(np.clip(round(-128 - low / scale), -128, 127)))
 
 
+def rounded_weights(weights: NDArray[np.float64], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """int8 levels, symmetric, and their scales by channel of `axis`, shaped to multiply the levels with."""
+    others = tuple(number for number in range(weights.ndim) if number != axis)
+    largest = np.abs(weights).max(others, keepdims=True)
+    scale = (np.maximum(largest, 1e-12) / 127).astype(np.float32).astype(np.float64)
+    return np.clip(np.rint(weights / scale), -127, 127).astype(np.int8), scale
+
+
 class Lowering:
     """Builds the tensors and operators of one network, at one size and in one scheme."""
 
@@ -163,11 +171,9 @@ class Lowering:
             self._constant(names[0], layer.weights.astype(np.float32))
             self._constant(names[1], layer.bias.astype(np.float32))
             return names
-        others = tuple(number for number in range(4) if number != axis)
-        scale = (np.maximum(np.abs(layer.weights).max(others), 1e-12) / 127).astype(np.float32)
-        by_channel = scale.astype(np.float64).reshape([-1 if number == axis else 1 for number in range(4)])
-        quantised = np.clip(np.rint(layer.weights / by_channel), -127, 127).astype(np.int8)
-        self._constant(names[0], quantised, Quantisation(scale, axis=axis))
+        levels, by_channel = rounded_weights(layer.weights, axis)
+        scale = by_channel.reshape(-1).astype(np.float32)
+        self._constant(names[0], levels, Quantisation(scale, axis=axis))
         if scheme == "dynamic":
             self._constant(names[1], layer.bias.astype(np.float32))
             return names

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What values each tensor takes: observed by running the float model, or known from its BatchNorms.
+"""What values each tensor takes, observed by running the float model on pictures.
 
-BatchNorm's mean and deviation were taken over the authors' whole training set; any pictures we may use are a handful
-of people. Where a network kept its BatchNorms (SFace) they are the better witness, and no picture is needed at all
-(the idea is from Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction").
+For a network that comes with its BatchNorms folded (YuNet). Where they were kept (SFace), equalise.py knows better:
+their mean and deviation were taken over the authors' whole training set; the pictures we may use show two people.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from lower import Range
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from network import Layer, Network, Statistics
+    from network import Network
     from numpy.typing import NDArray
 
 
@@ -59,29 +58,3 @@ def observe(
         name: Range(float(np.quantile(lows[name], outliers)), float(np.quantile(highs[name], 1.0 - outliers)))
         for name in lows
     }
-
-
-def from_statistics(network: Network, first: float, last: float) -> dict[str, Range]:
-    """Ranges that hold every channel's mean plus and minus some deviations, for layers that carry statistics.
-
-    The number of deviations grows from `first` at the first layer to `last` at the last: early maps are large and
-    what saturates is averaged away by the layers that follow, in the late ones every value counts.
-    A PReLU follows from the layer before it: positive values pass, negative ones are scaled by alpha.
-    """
-    made = {layer.output: layer for layer in network.layers}
-    ranges = {}
-    for layer, deviations in zip(network.layers, np.linspace(first, last, len(network.layers)), strict=True):
-        source = made.get(layer.inputs[0])
-        if layer.kind == "prelu" and source is not None and source.statistics is not None:
-            ranges[layer.output] = _through_prelu(layer, source.statistics, deviations)
-        elif layer.statistics is not None:
-            mean, spread = layer.statistics.mean, layer.statistics.deviation * deviations
-            ranges[layer.output] = Range(float((mean - spread).min()), float((mean + spread).max()))
-    return ranges
-
-
-def _through_prelu(layer: Layer, statistics: Statistics, deviations: float) -> Range:
-    mean, spread = statistics.mean, statistics.deviation * deviations
-    negative = layer.weights * np.minimum(mean - spread, 0.0)
-    ends = np.concatenate([negative, np.maximum(mean + spread, 0.0)])
-    return Range(float(ends.min()), float(ends.max()))

@@ -148,7 +148,7 @@ def test_the_only_way_in_asks_for_a_consent(store: type) -> None:
     for way in takes_arrays:
         consent = inspect.signature(public[way]).parameters["consent"]
         assert (consent.annotation, consent.default) == ("Consent", inspect.Parameter.empty)
-    others = {"load", "subjects", "rename", "withdraw", "erase_expired", "mark", "close"}
+    others = {"load", "subjects", "rename", "withdraw", "erase_expired", "mark", "rotate", "close"}
     assert set(public) == {"enrol", "renew", *others}
 
 

@@ -55,7 +55,17 @@ def parts(found: inspect.Type) -> Iterator[inspect.Type]:
 
 def test_the_socket_knows_these_requests_and_no_import() -> None:
     tags = {request.__struct_config__.tag for request in REQUESTS}
-    assert tags == {"status", "pause", "resume", "subjects", "withdraw", "enrol", "renew", "rename"}
+    assert tags == {
+        "status",
+        "pause",
+        "resume",
+        "subjects",
+        "withdraw",
+        "enrol",
+        "renew",
+        "rename",
+        "rotate_key",
+    }
 
 
 @pytest.mark.parametrize("request_type", REQUESTS)

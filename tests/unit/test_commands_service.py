@@ -1,132 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`porter enrol`, `subjects`, `withdraw`, `status`, `pause` and `resume`, against a service that follows a script."""
+"""`porter subjects`, `withdraw`, `status`, `pause` and `resume`, against a service that follows a script."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import hashlib
-import io
 import json
 import os
-import signal
-import subprocess
-import sys
-import threading
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from device.adapters.control_socket import ControlServer
 from device.cli import main
-from device.commands import common, enrol, subjects
+from device.commands import common, subjects
 from device.control import (
     Done,
-    Enrolled,
-    EnrolRequest,
     Failed,
     PauseRequest,
-    Peer,
-    Progress,
-    Receipt,
-    Renamed,
     RenameRequest,
-    Renewed,
     RenewRequest,
     Reply,
-    Request,
     ServiceStatus,
     SubjectLine,
     SubjectList,
     Switched,
-    Withdrawn,
     WithdrawRequest,
 )
-from device.payloads import ModelInfo, Trouble
-from device.records import EnrolmentSummary
-from device.supervisor import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from device.records import PoseName, PoseState
-
-ANNA = SubjectLine(
-    "anna", "p_12ab34cd", 5, "c_1", "door", "ab" * 32, "alice", "2026-11-23", "2027-11-23", 365
-)
-RECEIPT = Receipt("p_12ab34cd", "c_1", 5, "2026-11-23T10:00:00.000Z", "synced", 3, "ef" * 32)
-SUMMARY = EnrolmentSummary(
-    5, ("front", "left"), "exposure", 0.65, 0.93, 0.21, "usable", "usable, but exposure was only fair"
-)
-POSES: dict[PoseName, PoseState] = {"front": "given", "left": "asked", "right": "open", "up": "skipped"}
-STATUS = ServiceStatus(
-    state="running",
-    camera="cam0",
-    source="files",
-    simulated=True,
-    fps=9.83,
-    frames=1234,
-    faces_seen=56,
-    embedded=12,
-    strangers=3,
-    subjects=4,
-    present=1,
-    models=[ModelInfo("sface", "embedder", "cpu", "ab" * 32, "cpu")],
-    troubles=[
-        Trouble("clock_unsynced", "the clock is not synchronised", "timedatectl", "2026-11-23T10:00:00.000Z")
-    ],
-    uptime_s=3723.4,
-    threshold=0.5,
-    expected=None,
-)
-
-
-class Script:
-    """One conversation."""
-
-    def __init__(self, replies: Sequence[Reply]) -> None:
-        self.replies = list(replies)
-        self.cancels = 0
-        self.gone = threading.Event()
-
-    def poll(self) -> Sequence[Reply]:
-        said, self.replies = self.replies, []
-        return said
-
-    def cancel(self) -> None:
-        self.cancels += 1
-        self.gone.set()
-
-
-class Service:
-    """A handler that answers by the type of the request."""
-
-    def __init__(self, answers: Mapping[str, Sequence[Reply]]) -> None:
-        self.answers = answers
-        self.seen: list[Request] = []
-        self.scripts: list[Script] = []
-
-    def __call__(self, request: Request, peer: Peer) -> Script:
-        self.seen.append(request)
-        self.scripts.append(Script(self.answers[type(request).__name__]))
-        return self.scripts[-1]
-
-
-@contextmanager
-def service(path: Path, answers: Mapping[str, Sequence[Reply]]) -> Iterator[Service]:
-    handler = Service(answers)
-    server = ControlServer(path, handler)
-    worker = Worker("control", lambda: server.step(0.01), cleanup=server.close)
-    worker.start()
-    try:
-        yield handler
-    finally:
-        worker.stop()
-        assert worker.join(5)
-        assert worker.failure is None
+from tests.scripted_service import ANNA, ENROLLING, RECEIPT, STATUS, service
 
 
 @pytest.fixture
@@ -139,112 +39,6 @@ def policy(tmp_path: Path) -> Path:
     file = tmp_path / "policy.md"
     file.write_bytes("We keep five numbers about your face.\r\nÜber uns.\n".encode())
     return file
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A terminal for standard input; what is written to the returned descriptor is typed there."""
-    keyboard, terminal = os.openpty()
-    with open(terminal, encoding="utf-8") as stdin:  # noqa: PTH123  a descriptor, not a path
-        monkeypatch.setattr(sys, "stdin", stdin)
-        yield keyboard
-    os.close(keyboard)
-
-
-@pytest.fixture
-def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))
-
-
-ENROLLING: dict[str, list[Reply]] = {
-    "EnrolRequest": [
-        Progress("come closer", 0, 5, 90.0),
-        Progress("come closer", 0, 5, 89.0),
-        Progress("hold still", 3, 5, 80.0),
-        Done(Enrolled(ANNA, SUMMARY)),
-    ],
-    "SubjectsRequest": [Done(SubjectList([ANNA]))],
-    "WithdrawRequest": [Done(Withdrawn(ANNA, RECEIPT))],
-    "RenewRequest": [Done(Renewed(ANNA))],
-    "RenameRequest": [Done(Renamed(ANNA))],
-}
-
-
-def test_enrolling_shows_one_hint_at_a_time_and_the_result(
-    path: Path, policy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes"]
-    with service(path, ENROLLING) as handler:
-        assert main(words) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "0/5  come closer",
-        "3/5  hold still",
-        "enrolled anna as p_12ab34cd with 5 references; consent c_1 ends on 2027-11-23",
-        "quality: usable, but exposure was only fair",
-        "  poses front, left; weakest part: exposure 0.65",
-        "  alike among themselves 0.93; nearest other subject: 0.21",
-    ]
-    (request,) = handler.seen
-    assert isinstance(request, EnrolRequest)
-    assert (
-        hashlib.sha256(request.policy_text.encode()).digest() == hashlib.sha256(policy.read_bytes()).digest()
-    )
-    assert (request.label, request.acknowledged, request.recorded_by) == ("anna", True, None)
-
-
-def test_enrolling_with_json_prints_nothing_else_on_standard_output(
-    path: Path, policy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes", "--json"]
-    with service(path, ENROLLING) as handler:
-        assert main([*words, "--recorded-by", "Dr. Who"]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["type"] for line in lines] == ["progress", "progress", "progress", "enrolled"]
-    assert lines[-1]["subject"]["ref"] == "p_12ab34cd"
-    assert (lines[-1]["summary"]["verdict"], lines[-1]["summary"]["nearest"]) == ("usable", 0.21)
-    (request,) = handler.seen
-    assert isinstance(request, EnrolRequest)
-    assert request.recorded_by == "Dr. Who"
-
-
-def test_enrolling_again_says_so_in_the_request(path: Path, policy: Path) -> None:
-    words = ["enrol", "--again", "p_12ab34cd", "--policy", str(policy), "--socket", str(path), "--yes"]
-    with service(path, ENROLLING) as handler:
-        assert main(words) == 0
-    (request,) = handler.seen
-    assert isinstance(request, EnrolRequest)
-    assert (request.label, request.again) == ("p_12ab34cd", True)
-
-
-@pytest.mark.parametrize("words", [[], ["--label", "anna", "--again", "anna"]])
-def test_either_somebody_new_or_somebody_again_is_enrolled(
-    path: Path, policy: Path, words: list[str]
-) -> None:
-    with pytest.raises(SystemExit) as refused:
-        main(["enrol", *words, "--policy", str(policy), "--socket", str(path), "--yes"])
-    assert refused.value.code == 2
-
-
-def test_the_person_reads_the_policy_and_types_yes(
-    path: Path, policy: Path, typed: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    os.write(typed, b"yes\n")
-    with service(path, ENROLLING):
-        assert main(["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path)]) == 0
-    shown = capsys.readouterr().err
-    assert "We keep five numbers about your face." in shown
-    assert hashlib.sha256(policy.read_bytes()).hexdigest() in shown
-
-
-@pytest.mark.parametrize("answer", [b"no\n", b"y\n", b"\n", b"\x04"])
-def test_anything_but_yes_enrols_nobody(
-    path: Path, policy: Path, typed: int, capsys: pytest.CaptureFixture[str], answer: bytes
-) -> None:
-    os.write(typed, answer)
-    with service(path, ENROLLING) as handler:
-        assert main(["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path)]) == 1
-    assert "not agreed: nothing was changed" in capsys.readouterr().err
-    assert not handler.seen
 
 
 @pytest.mark.usefixtures("no_terminal")
@@ -264,138 +58,6 @@ def test_without_a_terminal_nobody_can_be_asked(
         assert main([*words, "--socket", str(path)]) == 2
     assert "--yes" in capsys.readouterr().err
     assert not handler.seen
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "cannot be read"),
-        (b"", "found nothing"),
-        (b" \n\n", "found nothing"),
-        (b"Ges\xe4ss", "byte 3: expected UTF-8"),
-        (b"x" * 65537, "at most 65536 bytes"),
-        (b"\x1b[2Jhello", "control character U+001B"),
-        (b"a\x00b", "control character U+0000"),
-    ],
-)
-def test_a_policy_that_is_no_text_is_refused(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, said: str
-) -> None:
-    file = tmp_path / "other.md"
-    if content is not None:
-        file.write_bytes(content)
-    assert main(["enrol", "--label", "anna", "--policy", str(file), "--socket", str(path), "--yes"]) == 2
-    shown = capsys.readouterr().err
-    assert said in shown
-    assert "other.md" in shown
-
-
-@pytest.mark.parametrize("label", ["", "a\nb", "x" * 201, "\udcff"])
-def test_a_label_that_cannot_be_sent_is_refused(
-    path: Path, policy: Path, capsys: pytest.CaptureFixture[str], label: str
-) -> None:
-    assert main(["enrol", "--label", label, "--policy", str(policy), "--socket", str(path), "--yes"]) == 2
-    assert "printable" in capsys.readouterr().err
-
-
-def test_a_refusal_of_the_service_is_shown_with_its_hint(
-    path: Path, policy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    refusal: dict[str, list[Reply]] = {
-        "EnrolRequest": [Failed("label 'anna' is already taken", "choose another label", 2)]
-    }
-    with service(path, refusal):
-        assert (
-            main(["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes"]) == 2
-        )
-    shown = capsys.readouterr()
-    assert shown.err.endswith("porter: label 'anna' is already taken\n  hint: choose another label\n")
-    assert shown.out == ""
-
-
-@pytest.mark.parametrize(
-    ("stored", "said"), [([], "nothing is stored"), ([ANNA], "but 'anna' is enrolled: see porter subjects")]
-)
-def test_ctrl_c_cancels_the_enrolment_and_says_what_is_left(
-    path: Path, policy: Path, stored: list[SubjectLine], said: str
-) -> None:
-    waiting: dict[str, list[Reply]] = {
-        "EnrolRequest": [Progress("come closer", 1, 5, 90.0)],
-        "SubjectsRequest": [Done(SubjectList(stored))],
-    }
-    words = ["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes"]
-    with service(path, waiting) as handler:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "device", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        assert "come closer" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        _, shown = process.communicate(timeout=20)
-        assert process.returncode == 130, shown
-        assert said in shown
-        assert "Traceback" not in shown
-    assert handler.scripts[0].cancels == 1
-
-
-@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
-def test_a_client_that_is_hung_up_on_or_killed_cancels_the_enrolment(
-    path: Path, policy: Path, how: signal.Signals
-) -> None:
-    words = ["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes"]
-    with service(path, {"EnrolRequest": [Progress("come closer", 1, 5, 90.0)]}) as handler:
-        process = subprocess.Popen([sys.executable, "-m", "device", *words], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        assert b"come closer" in process.stdout.readline()
-        process.send_signal(how)
-        process.communicate(timeout=20)
-        assert handler.scripts[0].gone.wait(20)
-    assert handler.scripts[0].cancels == 1
-
-
-class Terminal(io.StringIO):
-    """Text output that is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_on_a_terminal_the_progress_is_one_line_drawn_again() -> None:
-    out = Terminal()
-    view = enrol.ProgressView(out, columns=40)
-    view.show(Progress("come closer", 0, 5, 90.0))
-    view.show(Progress("turn your head a little, then back again", 3, 5, 80.4))
-    view.finish(Enrolled(ANNA, SUMMARY))
-    first, second = out.getvalue().split("\r\x1b[K")[1:]
-    assert first == "0/5  come closer  (90 s left)"
-    drawn, _, result = second.partition("\n")
-    assert drawn == "3/5  turn your head a little, then back"
-    assert result.startswith(enrol.sentence(ANNA) + "\nquality: usable")
-
-
-@pytest.mark.parametrize(
-    ("encoding", "shown"),
-    [
-        ("utf-8", "front ✓ left › right · up –  1/5  come closer"),
-        ("ascii", "front + left > right . up -  1/5  come closer"),
-        ("latin-1", "front + left > right . up -  1/5  come closer"),
-    ],
-)
-def test_poses_are_marked_with_signs_that_the_output_can_show(encoding: str, shown: str) -> None:
-    raw = io.BytesIO()
-    out = io.TextIOWrapper(raw, encoding=encoding)
-    view = enrol.ProgressView(out)
-    for _ in range(2):
-        view.show(Progress("come closer", 1, 5, 90.0, POSES))
-    assert raw.getvalue().decode(encoding) == shown + "\n", "one line a change"
-
-
-def test_where_nobody_else_is_enrolled_no_score_is_made_up() -> None:
-    alone = dataclasses.replace(SUMMARY, nearest=None)
-    assert "nearest other subject: nobody else is enrolled" in enrol.quality_lines(alone)
 
 
 def test_subjects_are_a_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

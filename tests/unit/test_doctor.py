@@ -12,7 +12,7 @@ import pytest
 from device.cli import main
 from device.control import Done
 from device.records import Expected
-from tests.unit.test_commands_service import STATUS, service
+from tests.scripted_service import STATUS, service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def test_a_healthy_device_is_told_what_to_expect(
     assert "gallery of 4: a match needs a score of 0.470 (for 1 in 10,000)" in out
     assert "a stranger's visit ends in a match     1 in 10,000  (95 %: 1 in 25,000 to 1 in 4,200)" in out
     assert "a subject's first look is missed       0.5 % (0.2 to 1.1)" in out
-    assert "was not counted but continued" in out
+    assert "were not counted, but continued" in out
     assert "no commercial conclusion" in out
 
 

@@ -77,6 +77,17 @@ def test_a_turned_head_does_not_count_as_poor_quality_since_it_is_asked_for() ->
     assert Sitting().show(0.0, quality=Quality(size=1.0, pose=0.3, sharpness=1.0, exposure=1.0))
 
 
+def test_a_hint_stands_for_a_second_and_what_flickers_is_not_shown() -> None:
+    sitting = Sitting(pose_wait_s=6.0)
+    sitting.show(0.1)
+    seen = []
+    for number in range(12):
+        sitting.show(0.1, faces=1 + number % 2)
+        seen.append(sitting.session.progress.hint)
+    assert set(seen[:9]) == {HINTS["left"]}
+    assert seen[9:] == [HINTS["several_faces"]] * 3
+
+
 # Poses.
 
 
@@ -124,7 +135,7 @@ def test_turns_are_measured_from_the_persons_own_front() -> None:
 def test_a_head_turned_too_far_is_not_taken() -> None:
     sitting = Sitting(pose_wait_s=6.0)
     sitting.show(0.4)
-    sitting.show(0.4, pose=Pose(31.0, 0.0, 0.0))
+    sitting.show(1.0, pose=Pose(31.0, 0.0, 0.0))
     assert sitting.session.progress.taken == 1
     assert sitting.session.progress.hint == HINTS["too_far"]
     sitting.session.refuse("turned_away")
@@ -172,6 +183,15 @@ def test_one_frame_of_somebody_else_is_left_out() -> None:
     while sitting.state[0] == "running":
         sitting.show(0.4)
     assert (sitting.session.references() @ ME > 0.9).all()
+
+
+@pytest.mark.parametrize(("likeness", "taken"), [(0.40, 1), (0.50, 2)])
+def test_how_alike_a_sample_must_be_to_be_the_same_persons(likeness: float, taken: int) -> None:
+    sitting = Sitting()
+    sitting.show(0.4, embedding=ME)
+    other = np.float32(likeness) * ME + np.sqrt(np.float32(1 - likeness**2)) * ANOTHER
+    sitting.show(0.4, embedding=other)
+    assert sitting.session.progress.taken == taken
 
 
 def test_two_frames_of_somebody_else_begin_it_again() -> None:

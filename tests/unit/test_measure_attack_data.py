@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from device.assembly import Models, load_models, make_detector, make_embedder, threshold_of
+from device.assembly import Models, load_models, make_detector, make_embedder, operating_point
 from device.cli import main
 from device.demo_scenes import scene
 from device.errors import InputError
@@ -102,7 +102,7 @@ def test_one_photo_a_stranger_and_none_without_a_face(data: Path, find: Finder) 
 def test_a_print_of_somebody_enrolled_matches(
     data: Path, config: Config, models: Models, find: Finder
 ) -> None:
-    threshold, _ = threshold_of(config, models.embedder)
+    threshold = operating_point(config, models.embedder.variant).threshold(1)
     said = matches(searches_of(data), find, make_embedder(models.embedder), threshold, None)
     assert {kind: (each["hits"], each["trials"]) for kind, each in said.items()}["print"] == (1, 1)
     never = matches(searches_of(data), find, make_embedder(models.embedder), 1.1, None)

@@ -103,6 +103,13 @@ def test_a_search_without_a_face_misses_and_who_cannot_be_enrolled_is_named(
     assert figures["alarms_at_fpir_1e-3"] == 0
 
 
+def test_visits_are_made_of_as_many_pictures_as_somebody_has(result: tuple[Path, dict[str, Any]]) -> None:
+    (single,) = result[1]["visits"]["cpu"]  # Ann has two probes with a face: no visit of three
+    assert (single["frames"], single["pictures"], single["strangers"]) == (1, 2, 2)
+    # By their folder the pairs' astronauts are strangers, though they are Ann: the threshold of old takes them for her.
+    assert (single["fnir_single_at_fpir_1e-2"], single["fpir_single_at_fpir_1e-2"]) == (0, 0.5)
+
+
 def test_faces_are_found_and_the_wall_is_none(result: tuple[Path, dict[str, Any]]) -> None:
     detection = result[1]["detection"]
     assert set(detection) == {"door", "door@640x480"}
@@ -138,6 +145,10 @@ def test_no_picture_and_no_crop_is_written(result: tuple[Path, dict[str, Any]]) 
             "keys": (9, 32),
             "rows": (9, 128),
             "look": (9,),
+            "quality": (9,),
+            # What can be enrolled: Ann's two and the wall, and of the pairs' people three pictures each.
+            "reference_keys": (7, 32),
+            "references": (7, 128),
         }
     assert {path.suffix for path in result[0].rglob("*") if path.is_file()} == {".json", ".npz"}
 

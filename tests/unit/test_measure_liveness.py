@@ -21,6 +21,7 @@ from device.measure.liveness_figures import (
     threshold_above,
     verdict,
 )
+from device.measure.presentations import PRINTS, RATE_HZ
 
 # Right eye, left eye, nose tip, right and left mouth corner, in mm; the nose tip stands off by half the eyes' distance.
 FLAT = np.array([[-32, -35, 0], [32, -35, 0], [0, 0, 0], [-25, 38, 0], [25, 38, 0]], float)
@@ -52,6 +53,14 @@ def test_a_solid_face_that_turns_has_several_times_the_parallax_of_a_plane() -> 
     assert flat.depth < 0.03
     assert flat.turn == pytest.approx(solid.turn)
     assert flat.turn > FLAT_TURN
+
+
+def test_a_print_turned_as_the_attack_is_is_foreshortened_by_what_the_decision_says() -> None:
+    handling = PRINTS["print_turned"]
+    holds = held(
+        np.random.default_rng(1), 40, RATE_HZ, yaw_deg=handling.yaw_deg, pitch_deg=handling.pitch_deg
+    )
+    assert parallax_of(FLAT, holds).turn == pytest.approx(0.07, abs=0.02)
 
 
 def test_size_place_and_a_turn_within_the_picture_are_no_parallax() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,7 +21,10 @@ from device.records import Consent, Frame
 from device.supervisor import LatestSlot
 from device.troubles import Troubles
 from tests.door import DIMENSION, Door, Painted, embedding_of
-from tests.people import NS, at
+from tests.people import NS, YEAR_S, at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ANNA, STRANGER = Painted(1), Painted(5)
 
@@ -43,6 +47,7 @@ class Service:
         board: MemoryStateBoard | None = None,
         consent_s: float = 3600,
         fail_after: int | None = None,
+        note_time: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.clock = ManualClock()
         self.door = Door([])
@@ -74,6 +79,7 @@ class Service:
             troubles=self.troubles,
             camera=CameraInfo("cam0", "files", True),
             models=[],
+            note_time=note_time,
         )
 
     def show(self, *people: Painted, frames: int = 1, synced: bool = True) -> None:
@@ -271,3 +277,54 @@ def test_two_subjects_who_look_alike_are_an_alert_until_one_is_gone() -> None:
     service.gallery.withdraw("Bert")
     service.recogniser.refresh_gallery()
     assert "lookalikes" not in service.codes()
+
+
+def test_a_clock_that_leaps_a_year_stops_matching_raises_an_alert_and_erases_nobody() -> None:
+    service = Service()
+    service.show(ANNA, frames=3)
+    service.clock.jump_utc(YEAR_S)
+    service.show(ANNA, frames=15)
+    assert service.codes() == ["clock_leapt"]
+    assert service.events() == [("start", "Anna"), ("end", "UNSET")]
+    assert service.gallery.subjects() == [service.anna]
+    service.recogniser.refresh_gallery()
+    service.clock.jump_utc(-YEAR_S)
+    service.show(frames=15)
+    assert service.codes() == []
+    service.show(ANNA, frames=3)
+    assert service.events()[-1] == ("start", "Anna"), "the clock is right again, and so is she"
+
+
+def test_a_clock_that_stays_a_year_ahead_for_a_day_is_believed() -> None:
+    service = Service(consent_s=30 * 86_400)
+    service.show(frames=3)
+    service.clock.jump_utc(YEAR_S)
+    for _ in range(23):
+        service.wait(3600)
+        assert service.gallery.subjects() == [service.anna]
+    assert service.codes() == ["clock_leapt"]
+    service.wait(2 * 3600)
+    assert service.codes() == []
+    assert not service.gallery.subjects()
+
+
+def test_a_clock_set_back_a_year_changes_nothing() -> None:
+    service = Service()
+    service.show(ANNA, frames=3)
+    service.clock.jump_utc(-YEAR_S)
+    service.show(ANNA, frames=15)
+    assert service.events() == [("start", "Anna")]
+    assert service.codes() == []
+    service.wait(3600)
+    assert not service.gallery.subjects()
+
+
+def test_what_is_certain_of_the_time_is_noted_every_hour() -> None:
+    noted: list[int] = []
+    service = Service(note_time=noted.append)
+    service.wait(60)
+    service.wait(60)
+    assert noted == [at(60).utc_ns]
+    service.clock.jump_utc(YEAR_S)
+    service.wait(3600)
+    assert noted == [at(60).utc_ns, at(3720).utc_ns], "a clock that leapt is not noted"
