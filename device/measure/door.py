@@ -118,11 +118,11 @@ class Door:
             return "not_found"
         if seen.refusal is not None:
             return seen.refusal
-        if abs(seen.pose.yaw_deg) > FARTHEST_YAW_DEG:
-            return "turned_away"
         parts = parts_of(seen.quality)  # not the pose's: an enrolment asks for turned heads, up to a limit
         weakest = min(parts, key=lambda part: parts[part])
-        return weakest if parts[weakest] < self._enrolment_quality else None
+        if parts[weakest] < self._enrolment_quality:
+            return weakest
+        return "turned_away" if abs(seen.pose.yaw_deg) > FARTHEST_YAW_DEG else None
 
     def embed(self, crop: NDArray[np.uint8], *, reference: bool = False) -> NDArray[np.float32]:
         """(D,) embedding of a probe's crop, or of a reference's, which is that of its mirror image, too."""
