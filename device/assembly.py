@@ -25,6 +25,7 @@ from device.vision.align import CROP_PX
 from device.vision.detect import Detector
 from device.vision.embed import Embedder
 from device.vision.motion import MotionGate
+from device.vision.sample import Sampler
 from device.vision.tensors import Normalisation
 
 if TYPE_CHECKING:
@@ -169,11 +170,13 @@ def make_events(
 def make_pipeline(config: Config, models: Models, maker: EventMaker) -> Pipeline:
     """A pipeline with an empty gallery."""
     motion, zone, rule = config.motion, config.zone, config.recognition
+    detector = make_detector(config, models.detector)
     return Pipeline(
         motion=MotionGate(level=motion.level, area=motion.area, hold_ns=ns(motion.hold_s))
         if motion.enabled
         else None,
-        detector=make_detector(config, models.detector),
+        detector=detector,
+        sampler=Sampler(detector),
         tracks=Tracker(gap_ns=ns(rule.track_gap_s)),
         presentation=Presentation(
             [(x, y) for x, y in zone.polygon],

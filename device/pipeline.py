@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from device.records import Counters, Probe
-from device.vision.align import align
-from device.vision.quality import pose_of, quality_of
+from device.vision.quality import pose_of
+from device.vision.sample import Sampler
 
 if TYPE_CHECKING:
     from device.recognition.enrolment import EnrolmentSession
@@ -35,6 +35,7 @@ class Pipeline:
     presentation: Presentation
     embedder: Embedder
     sightings: Sightings
+    sampler: Sampler = field(default_factory=Sampler)
     enrolment: EnrolmentSession | None = None  # while one runs it takes the samples, and nobody is recognised
     counters: Counters = field(default_factory=Counters)
 
@@ -61,8 +62,7 @@ class Pipeline:
             self.counters.presented += 1
             if not taker.wants(track, now):
                 continue
-            image = align(frame.main, detection.landmarks)
-            quality = quality_of(image, pose, detection.box.w)
+            image, quality, pose = self.sampler.sample(frame.main, detection)
             if not taker.accepts(quality, now):
                 continue
             self.counters.embedded += 1

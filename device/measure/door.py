@@ -23,8 +23,8 @@ from device.recognition.poses import FARTHEST_YAW_DEG
 from device.recognition.presentation import Presentation
 from device.recognition.references import parts_of
 from device.records import Frame
-from device.vision.align import align
-from device.vision.quality import pose_of, quality_of
+from device.vision.quality import pose_of
+from device.vision.sample import Sampler
 from device.vision.views import lores_and_luma
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Door:
             for name in {config.models.detector, *(view.detector for view in VIEWS.values() if view.detector)}
         }
         self._detectors = {name: make_detector(config, model) for name, model in models.items()}
+        self._samplers = {name: Sampler(detector) for name, detector in self._detectors.items()}
         self._main = config.models.detector
         patient = msgspec.structs.replace(config.detection, score_threshold=SECOND_LOOK)
         self._patient = make_detector(
@@ -106,10 +107,10 @@ class Door:
         face = self._face(main, self._detectors[how.detector or self._main])
         if face is None:
             return None
-        pose = pose_of(face.landmarks)
-        refusal = self._presentation.refusal(face, pose, main.shape[1], main.shape[0])
-        crop = align(main, face.landmarks)
-        return Seen(face, refusal, crop, pose, quality_of(crop, pose, face.box.w))
+        first = pose_of(face.landmarks)
+        refusal = self._presentation.refusal(face, first, main.shape[1], main.shape[0])
+        crop, quality, pose = self._samplers[how.detector or self._main].sample(main, face)
+        return Seen(face, refusal, crop, pose, quality)
 
     def refuses_reference(self, seen: Seen | None) -> str | None:
         """Why an enrolment takes no such sample: not found, not presented, turned too far, or its weakest part."""
@@ -117,11 +118,11 @@ class Door:
             return "not_found"
         if seen.refusal is not None:
             return seen.refusal
-        if abs(seen.pose.yaw_deg) > FARTHEST_YAW_DEG:
-            return "turned_away"
         parts = parts_of(seen.quality)  # not the pose's: an enrolment asks for turned heads, up to a limit
         weakest = min(parts, key=lambda part: parts[part])
-        return weakest if parts[weakest] < self._enrolment_quality else None
+        if parts[weakest] < self._enrolment_quality:
+            return weakest
+        return "turned_away" if abs(seen.pose.yaw_deg) > FARTHEST_YAW_DEG else None
 
     def embed(self, crop: NDArray[np.uint8], *, reference: bool = False) -> NDArray[np.float32]:
         """(D,) embedding of a probe's crop, or of a reference's, which is that of its mirror image, too."""

@@ -39,8 +39,8 @@ POISONS = (
     Condition("motion", 0.3, motion_of(0.3), VIEW),
     Condition("defocus", 0.08, defocus_of(0.08), VIEW),
     Condition("width", 20, unchanged, VIEW, 20),
-    Condition("light", 0.01, light_of(0.01), VIEW),
-    Condition("gain", 0.01, gain_of(0.01), VIEW),
+    Condition("light", 0.02, light_of(0.02), VIEW),
+    Condition("gain", 0.02, gain_of(0.02), VIEW),
 )
 
 Rows = list[tuple[str, "NDArray[np.float32]"]]

@@ -78,20 +78,27 @@ def frame(number: int, picture: Image.Image) -> Frame:
     return Frame(number, at(number / RATE_HZ), main, lores, luma)
 
 
-@cache
-def references(person: Person) -> NDArray[np.float32]:
-    """What an enrolment of this person at the device gives."""
+def enrolling() -> tuple[Pipeline, EnrolmentSession]:
+    """A pipeline in which an enrolment runs, with the default options."""
     made, options = pipeline(), CONFIG.enrolment
-    made.enrolment = EnrolmentSession(
+    session = EnrolmentSession(
         most=options.references,
         min_quality=options.min_quality,
         pose_wait_ns=0,  # nobody turns their head in a portrait
         timeout_ns=round(options.timeout_s * NS),
         too_close=made.sightings.threshold,
     )
+    made.enrolment = session
+    return made, session
+
+
+@cache
+def references(person: Person) -> NDArray[np.float32]:
+    """What an enrolment of this person at the device gives."""
+    made, session = enrolling()
     for number, picture in enumerate(scene(person, frames=56, seed=9)):
         made.process(frame(number, picture))
-    return made.enrolment.references()
+    return session.references()
 
 
 def play(case: Case) -> dict[str, Any]:

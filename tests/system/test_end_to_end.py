@@ -64,7 +64,7 @@ class Site(ServiceDoor):
         """Writes the configuration with this clip. The faces are some 40 to 80 px wide in these small pictures."""
         self.configure(
             camera={"path": str(self._clips / clip), "rate_hz": 10},
-            zone={"min_face_px": 40},
+            zone={"min_face_px": 48},
             recognition={"track_gap_s": 0.3, "visit_end_s": 1, "min_quality": 0.1},
             mqtt={"host": "127.0.0.1", "port": self._port, "tls": False},
         )
