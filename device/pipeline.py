@@ -41,7 +41,7 @@ class Pipeline:
 
     def process(self, frame: Frame) -> list[Sighting]:
         """What this frame decides: starts and ends of visits, most often nothing."""
-        now = frame.captured
+        now, taker = frame.captured, self.enrolment or self.sightings
         self.counters.frames += 1
         moved = self.motion is None or self.motion.is_open(frame.luma, now.boot_ns)
         if not (moved or self.tracks.active or self.enrolment):
@@ -49,7 +49,6 @@ class Pipeline:
             return self.close(now)
         faces = self.tracks.update(self.detector.detect(frame.lores, frame.main.shape[1]), now.boot_ns)
         self.counters.faces += len(faces)
-        taker = self.enrolment or self.sightings
         taker.open_frame(len(faces), now)
         decided: list[Sighting] = []
         for track, detection in faces:
@@ -76,5 +75,6 @@ class Pipeline:
         """What time alone decides: after a frame (present: the tracks with a face in it), and where none came."""
         self.tracks.expire(now.boot_ns)
         if not self.tracks.active:
+            self.sampler.forget()
             self.sightings.forget(self.embedder.forget(), now)
         return self.sightings.close_frame(self.tracks.numbers, present, now)

@@ -67,7 +67,7 @@ class Embedder:
 
 
 def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`vector` ((D,) float32) itself, brought to length 1 in its place: a copy would stay in freed memory. Zeros stay."""
+    """`vector` ((D,) float32) itself, at length 1; zeros stay. In its place: a copy would stay in freed memory."""
     length = math.sqrt(float(vector @ vector))
     if length > 0.0:
         vector /= np.float32(length)

@@ -36,6 +36,7 @@ class Sampler:
 
     def __init__(self, detector: Detector | None = None) -> None:
         self._detector = detector
+        self._looked = False
 
     def sample(self, main: NDArray[np.uint8], face: Detection) -> tuple[NDArray[np.uint8], Quality, Pose]:
         """The crop ((112, 112, 3) uint8 RGB) of `face` in `main` ((H, W, 3) uint8 RGB), its quality and its pose.
@@ -47,6 +48,13 @@ class Sampler:
         crop = align(main, face.landmarks if landmarks is None else landmarks)
         return crop, quality_of(crop, pose, face.box.w), pose
 
+    def forget(self) -> None:
+        """Shows the detector a black picture, where it looked closer last: its tensors hold a face until then."""
+        if self._looked and self._detector is not None:
+            width, height = self._detector.size_px
+            self._detector.detect(np.zeros((height, width, 3), np.uint8), width)
+            self._looked = False
+
     def landmarks(self, main: NDArray[np.uint8], face: Detection) -> NDArray[np.float32] | None:
         """(5, 2) landmarks of `face` in pixels of `main`, as a closer look gives them; None where it finds no face."""
         if self._detector is None:
@@ -54,6 +62,7 @@ class Sampler:
         part, left, top = part_around(main, face.box, self._detector.size_px)
         if part.size == 0:
             return None
+        self._looked = True
         picture = Image.fromarray(part)
         seen = np.asarray(scaled(picture, fitted(picture.size, self._detector.size_px)))
         here = Box(face.box.x - left, face.box.y - top, face.box.w, face.box.h)

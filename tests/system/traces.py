@@ -90,7 +90,7 @@ class Traces:
 
 
 def memory_of(pid: int) -> Iterator[bytes]:
-    """What a process can write to, in pieces that overlap. Needs its user's or root's rights; best while it is stopped."""
+    """What a process can write to, in pieces that overlap. For its user or root; best while it is stopped."""
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
             found = WRITABLE.match(line)
