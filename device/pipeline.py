@@ -61,7 +61,7 @@ class Pipeline:
             self.counters.presented += 1
             if not taker.wants(track, now):
                 continue
-            image, quality, pose = self.sampler.sample(frame.main, detection)
+            image, quality, pose = self.sampler.sample(frame.main, detection, closer=bool(self.enrolment))
             if not taker.accepts(quality, now):
                 continue
             self.counters.embedded += 1

@@ -100,7 +100,7 @@ class Door:
         own = float(scores[mine]) if mine is not None else np.nan
         return Sample(refusal, float(scores[best]), own, best == mine, quality, seen.pose.yaw_deg)
 
-    def seen(self, photo: NDArray[np.uint8], view: str) -> Seen | None:
+    def seen(self, photo: NDArray[np.uint8], view: str, *, enrolling: bool = False) -> Seen | None:
         """The face in a degraded photo, its crop and quality; None where none is found."""
         how = VIEWS[view]
         main = in_frame(photo, *self._frame_px) if how.in_frame else photo
@@ -109,7 +109,8 @@ class Door:
             return None
         first = pose_of(face.landmarks)
         refusal = self._presentation.refusal(face, first, main.shape[1], main.shape[0])
-        crop, quality, pose = self._samplers[how.detector or self._main].sample(main, face)
+        sampler = self._samplers[how.detector or self._main]
+        crop, quality, pose = sampler.sample(main, face, closer=enrolling)
         return Seen(face, refusal, crop, pose, quality)
 
     def refuses_reference(self, seen: Seen | None) -> str | None:

@@ -101,11 +101,11 @@ class EnrolmentSamples:
         worst = max(abs(pose.yaw_deg), abs(pose.pitch_deg), abs(pose.roll_deg))
         if worst > FRONTAL_DEG or face.box.w < self.min_face_px:
             return
-        self.good.append(door.refuses_reference(door.seen(photo, "door")))
+        self.good.append(door.refuses_reference(door.seen(photo, "door", enrolling=True)))
         for index, way in enumerate(self.ways if degrade else ()):
             scaled, landmarks = at_width(photo, face, way.face_px)
             worse = way.change(scaled, landmarks, np.random.default_rng([SEED, seed, index]))
-            why = door.refuses_reference(door.seen(worse, way.view))
+            why = door.refuses_reference(door.seen(worse, way.view, enrolling=True))
             self.bad.setdefault((way.curve, float(way.level)), []).append(why)
 
     def as_json(self) -> dict[str, Any]:

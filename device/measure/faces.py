@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from device.adapters.camera_files import FilesCamera
 from device.adapters.clock import ManualClock
 from device.errors import InputError
+from device.vision.align import align
 from device.vision.detect import Detector
-from device.vision.sample import Sampler
+from device.vision.quality import pose_of, quality_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,8 +67,10 @@ class FaceFinder:
         for detector in (self._detector, self._second):
             faces = self._detect(detector, frame)
             if faces:
-                crop, quality, _ = Sampler(detector).sample(frame.main, central(faces, frame))
-                return Found(crop, quality.overall, detector is self._second)
+                face = central(faces, frame)
+                crop = align(frame.main, face.landmarks)
+                quality = quality_of(crop, pose_of(face.landmarks), face.box.w).overall
+                return Found(crop, quality, detector is self._second)
         return None
 
     def _detect(self, detector: Detector, frame: Frame) -> list[Detection]:

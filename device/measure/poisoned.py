@@ -72,7 +72,7 @@ class Poisoned:
         for index, way in enumerate(POISONS):
             scaled, landmarks = at_width(photo, face, way.face_px)
             worse = way.change(scaled, landmarks, np.random.default_rng([SEED, seed, index]))
-            seen = door.seen(worse, way.view)
+            seen = door.seen(worse, way.view, enrolling=identity is not None)
             if seen is None:
                 continue
             row = door.embed(seen.crop, reference=identity is not None)

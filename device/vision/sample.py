@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a face that presents itself to a sample: a closer look, the crop, its quality and its pose.
+"""From a face that presents itself to a sample: the crop, its quality and its pose; for an enrolment by a closer look.
 
 In a wide view the detector sees a face at the door 25 px wide. It finds it, but gives it the landmarks of a face that
-looks ahead: heads turned by 60 degrees were read as 35. So the detector looks again at the part of the main stream
-around the face alone, where it sees every pixel, and reads 50. That is one inference more, for each face about to be
-embedded. What may surprise: the box stays the first look's, so that what was large enough for the zone still is.
+looks ahead: heads turned by 60 degrees were read as 35. So before a reference is made the detector looks again at the
+part of the main stream around the face alone, where it sees every pixel, and reads 50. That is one inference more, and
+at recognition it gains nothing (decision 0016). The box stays the first look's: what was large enough still is.
 """
 
 from __future__ import annotations
@@ -26,24 +26,26 @@ if TYPE_CHECKING:
     from device.records import Detection, Quality
     from device.vision.detect import Detector
 
-AROUND = 2.5  # the part's width, in widths of the face
+AROUND = 4.0  # the part's width, in widths of the face
 SAME_FACE_IOU = 0.3
 NOWHERE = Pose(90.0, 90.0, 90.0)
 
 
 class Sampler:
-    """detector: looks closer, on the thread of its interpreter; None: the first look's landmarks are taken."""
+    """detector: looks closer, on the thread of its interpreter; None: nothing does."""
 
     def __init__(self, detector: Detector | None = None) -> None:
         self._detector = detector
         self._looked = False
 
-    def sample(self, main: NDArray[np.uint8], face: Detection) -> tuple[NDArray[np.uint8], Quality, Pose]:
+    def sample(
+        self, main: NDArray[np.uint8], face: Detection, *, closer: bool
+    ) -> tuple[NDArray[np.uint8], Quality, Pose]:
         """The crop ((112, 112, 3) uint8 RGB) of `face` in `main` ((H, W, 3) uint8 RGB), its quality and its pose.
 
-        Where no face is found near by, the pose looks nowhere (90 degrees), and the quality is 0.
+        Where a closer look finds no face, the pose looks nowhere (90 degrees), and the quality is 0.
         """
-        landmarks = self.landmarks(main, face)
+        landmarks = self.landmarks(main, face) if closer else face.landmarks
         pose = NOWHERE if landmarks is None else pose_of(landmarks)
         crop = align(main, face.landmarks if landmarks is None else landmarks)
         return crop, quality_of(crop, pose, face.box.w), pose

@@ -64,7 +64,7 @@ def test_a_closer_look_finds_the_landmarks_of_the_same_face() -> None:
     near = Sampler(detector()).landmarks(portrait(), face)
     assert near is not None
     assert np.abs(near - face.landmarks).max() < 0.15 * face.box.w
-    crop, quality, pose = Sampler(detector()).sample(portrait(), face)
+    crop, quality, pose = Sampler(detector()).sample(portrait(), face, closer=True)
     assert crop.shape == (112, 112, 3)
     assert abs(pose.yaw_deg) < 15
     assert quality.overall > 0.5
@@ -75,7 +75,7 @@ def test_a_turned_head_looks_aside_from_near_by_more_than_from_afar(yaw: float) 
     face = first_look(portrait())
     aside = turned(portrait(), face.landmarks, yaw)
     far = first_look(aside)
-    _, quality, pose = Sampler(detector()).sample(aside, far)
+    _, quality, pose = Sampler(detector()).sample(aside, far, closer=True)
     assert pose.yaw_deg * yaw > 0
     assert abs(pose.yaw_deg) > abs(pose_of(far.landmarks).yaw_deg)
     assert abs(pose.yaw_deg) > 35
@@ -85,7 +85,7 @@ def test_a_turned_head_looks_aside_from_near_by_more_than_from_afar(yaw: float) 
 def test_where_there_is_no_face_near_by_the_sample_looks_nowhere_and_is_worth_nothing() -> None:
     face = first_look(portrait())
     wall = np.full_like(portrait(), 118)
-    _, quality, pose = Sampler(detector()).sample(wall, face)
+    _, quality, pose = Sampler(detector()).sample(wall, face, closer=True)
     assert pose == NOWHERE
     assert quality.overall == 0.0
 
