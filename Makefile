@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= ../shared/eval
+STRANGERS ?= 600
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system tflite evaluate accuracy attacks bench lint docs clean models
+.PHONY: help demo test system soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +39,9 @@ test: $(VENV)/test.stamp ## all tests that need nothing but Python
 system: $(VENV)/test.stamp ## both services against a real mosquitto (apt install mosquitto)
 	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || { echo "mosquitto is missing: apt install mosquitto" >&2; exit 2; }
 	$(BIN)/python -m pytest -m system tests/system
+
+soak-strangers: $(VENV)/test.stamp ## a long crowd of strangers (STRANGERS=600), and a search for anything they left
+	$(BIN)/python -m pytest -m system tests/system/test_strangers_soak.py -s --strangers $(STRANGERS) $(if $(wildcard $(DATA)),--eval $(DATA))
 
 # The other runtime, for devices whose libedgetpu wants it: Python 3.11 and numpy 1, so in an environment of its own.
 .venv-tflite/stamp: constraints-tflite.txt
