@@ -34,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--eval", metavar="DIR", help="the evaluation data (default: ../shared/eval beside the checkout)"
     )
+    parser.addoption("--seed", type=int, default=1, metavar="N", help="what the fuzz tests throw")
     parser.addoption(
         "--strangers", type=int, default=60, metavar="N", help="how many strangers pass the soak test"
     )
