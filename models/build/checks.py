@@ -48,3 +48,13 @@ def largest_difference(network: Network, path: Path, *, bgr: bool, offset: float
             f"{path.name}: differs from its source by {worst:.2g} (at most {LARGEST_DIFFERENCE:g})"
         )
     return worst
+
+
+def require_same(one: bytes, other: bytes, value: NDArray[np.float32]) -> None:
+    """Two float models must give the same outputs for `value` (an input tensor). Raises DifferenceError."""
+    outputs, others = run(one, value), run(other, value)
+    worst = max(float(np.abs(outputs[name] - others[name]).max()) for name in outputs)
+    if worst > LARGEST_DIFFERENCE:
+        raise DifferenceError(
+            f"the scaled network differs from its source by {worst:.2g} (at most {LARGEST_DIFFERENCE:g})"
+        )

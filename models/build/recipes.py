@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from calibration import SEED, Portrait, crops, scenes
+from checks import require_same
 from equalise import bias_corrected, equalised, observed_tails, shared_tails
 from lower import Lowering
 from network import Network, read_network, reverse_channels
@@ -138,6 +139,8 @@ def build_sface(network: Network, portraits: list[Portrait]) -> Model:
         for portrait in portraits
     ]
     even, ranges = equalised(network, shared_tails(people, FIRST_DEVIATIONS, LAST_DEVIATIONS))
+    crop = sface_input(crops(portraits[0], 1)[0])
+    require_same(float_model, Lowering(even, shape, "float").tflite(""), crop)
     int8 = Variant(
         "int8",
         Lowering(
