@@ -45,7 +45,7 @@ from device.vision.align import align
 from device.vision.views import lores_and_luma
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -158,14 +158,15 @@ def matches(
 ) -> dict[str, Any]:
     """For each kind of single frame: how many show the enrolled person closely enough to match, of one probe each.
 
-    Compared with the person's own template, made of all their enrolment photos, at the shipped threshold.
+    Compared with the person's own template, made of all their enrolment photos with their mirror images, at the
+    threshold of a gallery of one.
     """
     enrolled: dict[str, list[NDArray[np.float32]]] = {}
     probes: dict[str, Search] = {}
     names = spread(sorted({each.identity for each in searches if each.role == "enrol"}), limit)
     for search in searches:
         if search.identity in names and search.role == "enrol":
-            found = embedded(read(search.picture), find, embedder)
+            found = embedded(read(search.picture), find, embedder.embed_mirrored)
             enrolled.setdefault(search.identity, []).extend(found)
         elif search.identity in names and search.role == "probe":
             probes.setdefault(search.identity, search)
@@ -176,15 +177,17 @@ def matches(
             continue
         template = template_of(np.stack(enrolled[name]))
         for kind, frame in single_frames(sheet, seed).items():
-            scores = [float(template @ each) for each in embedded(frame, find, embedder)]
+            scores = [float(template @ each) for each in embedded(frame, find, embedder.embed)]
             said.setdefault(kind, []).append(any(score >= threshold for score in scores))
     return {kind: tally(sum(hits), len(hits)) for kind, hits in said.items()}
 
 
-def embedded(picture: Picture, find: Finder, embedder: Embedder) -> list[NDArray[np.float32]]:
+def embedded(
+    picture: Picture, find: Finder, embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+) -> list[NDArray[np.float32]]:
     """The embedding of the face nearest the picture's middle, in a list; an empty one where there is none."""
     face = central(find(picture), picture)
-    return [] if face is None else [embedder.embed(align(picture, face.landmarks))]
+    return [] if face is None else [embed(align(picture, face.landmarks))]
 
 
 def central(faces: Sequence[Detection], picture: Picture) -> Detection | None:

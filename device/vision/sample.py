@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from device.records import Detection, Quality
     from device.vision.detect import Detector
 
-AROUND = 4.0  # the part's width, in widths of the face
+AROUND = 2.5  # the part's width, in widths of the face
 SAME_FACE_IOU = 0.3
 NOWHERE = Pose(90.0, 90.0, 90.0)
 
