@@ -30,8 +30,6 @@ REFERENCES = 5
 DRAWS = 400
 SEED = 20_261_123
 
-Embedded = tuple["PictureSet", "VariantEmbeddings"]
-
 
 @dataclass(frozen=True, slots=True)
 class TemplatePlan:
@@ -66,15 +64,13 @@ def plan_templates(photos: Sequence[Path]) -> TemplatePlan:
 
 def score_table(
     plan: TemplatePlan,
-    probes: Embedded,
-    references: Embedded,
+    pictures: PictureSet,
+    variant: VariantEmbeddings,
     template: Callable[[NDArray[np.float32]], NDArray[np.float32]],
 ) -> dict[str, Any]:
-    """One variant's table, without `data`. references: embedded as an enrolment does it."""
-    pictures, variant = references
-    rows = pictures.matrix(variant, plan.references).reshape(*plan.members.shape, -1)
+    """One variant's table, without `data`."""
+    rows = pictures.references(variant, plan.references).reshape(*plan.members.shape, -1)
     templates = np.stack([template(each[~np.isnan(each).any(axis=1)]) for each in rows])
-    pictures, variant = probes
     scores = pictures.matrix(variant, plan.photos) @ templates.T
     own = plan.people[:, np.newaxis] == plan.owners[np.newaxis]
     member = np.zeros(own.shape, np.bool_)

@@ -10,7 +10,7 @@ NAME=FILE     any other .tflite of the same model, or any other variant NAME of 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,6 @@ from device.vision.embed import OUTPUT_NAME, Embedder
 from device.vision.tensors import Normalisation
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from device.adapters.models_folder import Manifest
 
 DEFAULT_VARIANTS = ("float", "int8", "cpu")
@@ -123,24 +120,3 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-class MirroredEmbedder(Embedder):
-    """Embeds as an enrolment does: a crop together with its mirror image. On the interpreter of another embedder."""
-
-    def __init__(self, plain: Embedder) -> None:
-        self._plain = plain
-
-    @property
-    def dimension(self) -> int:
-        """Length D of an embedding."""
-        return self._plain.dimension
-
-    def embed(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """crop: (112, 112, 3) uint8 RGB. Returns (D,) float32 of unit length."""
-        return self._plain.embed_mirrored(crop)
-
-
-def mirrored(variant: EmbedderVariant) -> EmbedderVariant:
-    """The variant as it makes references; with a name of its own, since that names its cache."""
-    return replace(variant, name=f"{variant.name}-mirrored", embedder=MirroredEmbedder(variant.embedder))

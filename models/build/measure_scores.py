@@ -25,7 +25,7 @@ from device.measure.embeddings import NOBODY, embed_pictures
 from device.measure.faces import FaceFinder
 from device.measure.progress import Progress
 from device.measure.score_table import plan_templates, score_table
-from device.measure.variants import EmbedderVariant, mirrored, sha256_of
+from device.measure.variants import EmbedderVariant, sha256_of
 from device.options import Config, InferenceOptions, ModelOptions
 from device.recognition.gallery import template_of
 from device.vision.embed import OUTPUT_NAME, Embedder
@@ -33,8 +33,6 @@ from device.vision.tensors import Normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from device.measure.embeddings import PictureSet
 
 HERE = Path(__file__).resolve().parent
 RUNTIME: Literal["ai-edge-litert"] = "ai-edge-litert"
@@ -88,31 +86,15 @@ def _measured(arguments: argparse.Namespace) -> str:
     config = Config(models=options, inference=InferenceOptions(delegate="cpu", runtime=RUNTIME))
     finder = FaceFinder(load_model(config, arguments.detector, "detector"))
     variants = _variants(arguments.models / arguments.embedder, arguments.threads)
-    probes = _embedded("probes", photos, finder, variants, arguments.cache)
-    both = [mirrored(variant) for variant in variants]
-    references = _embedded("references", plan.references, finder, both, arguments.cache)
-    tables = [
-        score_table(plan, (probes, probe), (references, reference), template_of)
-        for probe, reference in zip(probes.variants, references.variants, strict=True)
-    ]
-    found = len(photos) - probes.looks(NOBODY)
-    return _text(arguments, found, len(plan.owners), list(zip(variants, tables, strict=True)))
-
-
-def _embedded(
-    what: str,
-    photos: Sequence[Path],
-    finder: FaceFinder,
-    variants: Sequence[EmbedderVariant],
-    cache: Path | None,
-) -> PictureSet:
-    with Progress(what, len(photos)) as progress:
-        pictures = embed_pictures(photos, finder, variants, cache, progress)
+    with Progress("faces and embeddings", len(photos)) as progress:
+        pictures = embed_pictures(photos, finder, variants, arguments.cache, progress, plan.references)
     if pictures.unreadable:
         raise InputError(
             f"{len(pictures.unreadable)} photos cannot be read: {next(iter(pictures.unreadable.values()))}"
         )
-    return pictures
+    tables = [score_table(plan, pictures, each, template_of) for each in pictures.variants]
+    found = len(photos) - pictures.looks(NOBODY)
+    return _text(arguments, found, len(plan.owners), list(zip(variants, tables, strict=True)))
 
 
 def _variants(folder: Path, threads: int) -> list[EmbedderVariant]:

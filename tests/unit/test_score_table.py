@@ -36,6 +36,7 @@ def embedded(photos: Sequence[Path], rows: NDArray[np.float32]) -> tuple[Picture
     embedder: Any = SimpleNamespace(dimension=DIMENSION)
     variant = VariantEmbeddings(EmbedderVariant("v", embedder, "v.tflite", "0" * 64, "none"))
     variant.rows = {str(photo): row for photo, row in zip(photos, rows, strict=True)}
+    variant.references = variant.rows
     pictures = PictureSet(keys={photo: str(photo) for photo in photos}, variants=[variant])
     return pictures, variant
 
@@ -53,8 +54,7 @@ def test_the_table_is_one_that_a_manifest_may_carry_and_counts_what_is_there() -
     photos = people(60, 9)
     rows = faces(photos, 0.6)
     plan = plan_templates(photos)
-    given = embedded(photos, rows)
-    table = score_table(plan, given, given, template_of)
+    table = score_table(plan, *embedded(photos, rows), template_of)
     assert msgspec.convert({"data": "vectors", **table}, ScoreTable).references == REFERENCES
     assert table["comparisons"] == 60 * 59 * 9
     scores = rows @ np.stack([template_of(rows[members]) for members in plan.members]).T
@@ -70,8 +70,7 @@ def test_the_table_is_one_that_a_manifest_may_carry_and_counts_what_is_there() -
 
 def test_a_photo_is_never_compared_with_a_template_that_it_is_part_of() -> None:
     photos = people(4, REFERENCES)
-    given = embedded(photos, faces(photos, 0.5))
-    table = score_table(plan_templates(photos), given, given, template_of)
+    table = score_table(plan_templates(photos), *embedded(photos, faces(photos, 0.5)), template_of)
     assert table["comparisons"] == 4 * 3 * REFERENCES
     assert set(table["fnmr"]) == {1.0}, (
         "no photo is left to search with, so nothing says that anybody is found"
@@ -83,7 +82,7 @@ def test_pictures_without_a_face_are_left_out() -> None:
     rows = faces(photos, 0.5)
     rows[::7] = np.nan
     given = embedded(photos, rows)
-    assert score_table(plan_templates(photos), given, given, template_of)["comparisons"] == 4 * 3 * 6
+    assert score_table(plan_templates(photos), *given, template_of)["comparisons"] == 4 * 3 * 6
 
 
 def test_below_what_was_counted_the_last_decade_goes_on() -> None:
