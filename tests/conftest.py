@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -39,12 +38,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--strangers", type=int, default=60, metavar="N", help="how many strangers pass the soak test"
     )
-
-
-def pytest_configure() -> None:
-    """A shell that starts a job in the background has it ignore Ctrl-C; what tests start must not inherit that."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

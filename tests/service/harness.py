@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 30.0  # for a busy machine; nothing here takes more than a few seconds
 POLL_S = 0.05
+# Ctrl-C and a hang-up end what is started so, also where the shell had the tests ignore them (`&`, nohup).
+HEEDING = ("env", "--default-signal=INT,HUP")
 
 POLICY = "I agree that this door knows my face until I say otherwise.\n"
 
@@ -43,7 +45,9 @@ class Command:
     def __init__(self, command: Sequence[str], output: Path) -> None:
         self._output = output
         with output.open("wb") as file:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+            self.process = subprocess.Popen(
+                [*HEEDING, *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            )
 
     def output(self) -> str:
         """Both its streams."""

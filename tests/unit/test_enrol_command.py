@@ -28,6 +28,7 @@ from device.control import (
     SubjectList,
 )
 from tests.scripted_service import ANNA, ENROLLING, POSES, SUMMARY, service
+from tests.service.harness import HEEDING
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def test_ctrl_c_cancels_the_enrolment_and_says_what_is_left(
     words = ["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes"]
     with service(path, waiting) as handler:
         process = subprocess.Popen(
-            [sys.executable, "-m", "device", *words],
+            [*HEEDING, sys.executable, "-m", "device", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -200,7 +201,7 @@ def test_a_client_that_is_hung_up_on_or_killed_cancels_the_enrolment(
 ) -> None:
     words = ["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes"]
     with service(path, {"EnrolRequest": [Progress("come closer", 1, 5, 90.0)]}) as handler:
-        process = subprocess.Popen([sys.executable, "-m", "device", *words], stdout=subprocess.PIPE)
+        process = subprocess.Popen([*HEEDING, sys.executable, "-m", "device", *words], stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert b"come closer" in process.stdout.readline()
         process.send_signal(how)
