@@ -49,11 +49,18 @@ def test_a_healthy_device_is_told_what_to_expect(
 def test_a_service_that_does_not_run_is_wrong_and_the_rest_is_looked_at_all_the_same(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["doctor", "--config", str(config), "--subjects", "50"]) == 1
+    assert main(["doctor", "--config", str(config)]) == 1
     out = capsys.readouterr().out
     assert "wrong service" in out
     assert "ok    models   sface (dynamic) is what its manifest says" in out
-    assert "gallery of 50: a match needs" in out
+    assert "by gallery size" in out
+
+
+def test_what_so_many_subjects_would_mean_needs_no_service(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--config", str(config), "--subjects", "50"]) == 0
+    assert "gallery of 50: a match needs" in capsys.readouterr().out
 
 
 def test_troubles_are_wrong_and_bring_their_hints(
