@@ -69,7 +69,11 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         made.show("anna")
         made.enrol(LABEL)
         made.broker = broker  # type: ignore[attr-defined]
+        forwarder = Child(site / "forward.log", "device", "forward", "--config", str(made.config_file))
+        made.forwarder = forwarder  # type: ignore[attr-defined]
         yield made
+        if forwarder.process is not None:
+            forwarder.end()  # also where the test failed
 
 
 def test_of_a_crowd_of_strangers_nothing_is_left(door: ServiceDoor, request: pytest.FixtureRequest) -> None:
@@ -82,9 +86,7 @@ def test_of_a_crowd_of_strangers_nothing_is_left(door: ServiceDoor, request: pyt
         here.add_crop(f"stranger {look.stranger} look {place}", look.crop)
         here.add_embedding(f"stranger {look.stranger} look {place}", look.embedding)
     subscriber = Subscriber(door.broker.port)  # type: ignore[attr-defined]
-    forwarder = Child(
-        door.folder / "forward.log", "device", "forward", "--config", str(door.config_file)
-    ).start()
+    forwarder: Child = door.forwarder.start()  # type: ignore[attr-defined]
     door.wait("the canary's visit", lambda: subscriber.on("/match"))
 
     holder = hold(door)
