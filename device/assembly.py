@@ -117,9 +117,14 @@ def models_for(new: Config, old: Config, running: Models) -> Models:
     return load_models(new)
 
 
+def models_folder(config: Config) -> Path:
+    """Where the configured models are."""
+    return Path(config.models.folder) if config.models.folder else default_folder()
+
+
 def load_model(config: Config, name: str, task: str, *, probed: bool = False) -> LoadedModel:
     """Loads one model, which must be for `task`. probed: as `open_interpreter` says."""
-    folder = Path(config.models.folder) if config.models.folder else default_folder()
+    folder = models_folder(config)
     manifest = load_manifest(folder, name)
     if manifest.task != task:
         raise InputError(

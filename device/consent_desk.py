@@ -20,6 +20,7 @@ from device.control import (
     recorder,
     subject_line,
 )
+from device.errors import StorageError
 from device.payloads import rfc3339
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ class ConsentDesk:
         gallery = self._recogniser.gallery
         try:
             subject = gallery.withdraw(request.subject)
-        finally:
-            # Where that failed they are erased, perhaps, but not for certain from the medium: nobody matches them.
+        except StorageError:
+            # Erased, perhaps, but not for certain from the medium: who is gone must not be matched meanwhile.
             self._recogniser.refresh_gallery()
+            raise
+        self._recogniser.refresh_gallery()
         self._recogniser.forget_label(subject.ref)
         log.info("subject_withdrawn ref=%s", subject.ref)
         now, head = self._clock.now(), gallery.marked
@@ -67,7 +70,7 @@ class ConsentDesk:
             consent=subject.consent.consent_id,
             references=subject.references,
             erased_at=rfc3339(now.utc_ns),
-            clock="synced" if now.synced else "unsynced",
+            clock="synced" if self._recogniser.time.believes(now) else "unsynced",
             ledger_entry=head.seq if head else None,
             ledger_sha256=head.sha256 if head else None,
         )
@@ -78,8 +81,10 @@ class ConsentDesk:
         consent = self._consent(request.policy_text, recorded_by)
         try:
             subject = self._recogniser.gallery.renew(request.subject, consent)
-        finally:
+        except StorageError:  # renewed, perhaps, but not written down: who is matched is what is stored
             self._recogniser.refresh_gallery()
+            raise
+        self._recogniser.refresh_gallery()
         log.info("consent_renewed ref=%s", subject.ref)
         return Renewed(subject_line(subject, consent.given_at_ns))
 

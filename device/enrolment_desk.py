@@ -161,6 +161,7 @@ class EnrolmentDesk:
         if self._running is None:
             return
         enrolment, self._running = self._running, None
+        enrolment.session.forget()
         self._recogniser.pipeline.enrolment = None
         nothing = "nothing was renewed" if enrolment.renews else "nobody was enrolled"
         enrolment.answer.replies.put(
@@ -179,12 +180,12 @@ class EnrolmentDesk:
             enrolment.answer.replies.put(failed(error))
             return
         finally:
+            summary = enrolment.session.summary()
+            enrolment.session.forget()
             self._running = None
             self._recogniser.pipeline.enrolment = None
         self._recogniser.refresh_gallery()
-        enrolment.answer.done(
-            Enrolled(subject_line(subject, consent.given_at_ns), enrolment.session.summary())
-        )
+        enrolment.answer.done(Enrolled(subject_line(subject, consent.given_at_ns), summary))
         log.info("subject_enrolled ref=%s references=%d", subject.ref, subject.references)
 
     def _store(self, enrolment: Enrolment, consent: Consent) -> Subject:

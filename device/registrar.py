@@ -238,7 +238,7 @@ class Registrar:
         entry = LedgerEntry(
             seq=1,
             at=rfc3339(now.utc_ns),
-            clock="synced" if now.synced and not self._time.leaps(now) else "unsynced",
+            clock="synced" if self._time.believes(now) else "unsynced",
             boot=self._clock.boot_id,
             kind=kind,
             subject=subject_id,

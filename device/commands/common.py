@@ -40,9 +40,13 @@ def socket_path(args: argparse.Namespace, default: Path) -> Path:
     """`--socket`, or `control.sock` in the run_dir of `--config`, of `default`, or of a device without either."""
     if args.socket is not None:
         return Path(args.socket)
+    return Path(service_config(args, default).device.run_dir) / SOCKET_NAME
+
+
+def service_config(args: argparse.Namespace, default: Path = DEFAULT_CONFIG) -> Config:
+    """The configuration of `--config`, of `default` where that is there, or of a device without either."""
     named: Path | None = args.config
-    config = load(named or default) if named or there(default) else Config()
-    return Path(config.device.run_dir) / SOCKET_NAME
+    return load(named or default) if named or there(default) else Config()
 
 
 def there(path: Path) -> bool:

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from device.adapters.models_folder import check_file, default_folder, load_manifest, pick_variant
-from device.assembly import operating_point
+from device.adapters.models_folder import check_file, load_manifest, pick_variant
+from device.assembly import models_folder, operating_point
 from device.commands.check_config import notes
-from device.commands.common import DEFAULT_CONFIG, add_service_arguments, client, there
+from device.commands.common import add_service_arguments, client, service_config, there
 from device.commands.ledger import read
-from device.config import load
 from device.control import ServiceStatus, ServiceUnavailable, StatusRequest
 from device.errors import InputError, PorterError
 from device.folders import LEDGER
@@ -74,8 +73,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the report; 0 nothing is wrong, 1 something is."""
     if args.subjects is not None and not 1 <= args.subjects <= MAX_SUBJECTS:
         raise InputError(f"--subjects {args.subjects}: expected 1 to {MAX_SUBJECTS}")
-    named: Path | None = args.config
-    config = load(named or DEFAULT_CONFIG) if named or there(DEFAULT_CONFIG) else Config()
+    config = service_config(args)
     report = examine(args, config)
     print(msgspec.json.encode(report).decode() if args.json else "\n".join(text(report)))
     return int(any(finding.level == "wrong" for finding in report.findings))
@@ -107,8 +105,7 @@ def examine(args: argparse.Namespace, config: Config) -> Report:
 
 def configured_point(config: Config) -> tuple[OperatingPoint, str]:
     """What the configured embedder's manifest makes of the configured target, and the data behind it."""
-    folder = Path(config.models.folder) if config.models.folder else default_folder()
-    manifest = load_manifest(folder, config.models.embedder)
+    manifest = load_manifest(models_folder(config), config.models.embedder)
     variant = pick_variant(manifest, config.inference.delegate)
     return operating_point(config, variant), variant.scores.data if variant.scores else ""
 
@@ -132,7 +129,7 @@ def service_findings(status: ServiceStatus) -> Iterator[Finding]:
 
 def model_findings(config: Config) -> Iterator[Finding]:
     """Whether the configured models' files are what their manifests say."""
-    folder = Path(config.models.folder) if config.models.folder else default_folder()
+    folder = models_folder(config)
     for name in (config.models.detector, config.models.embedder):
         try:
             manifest = load_manifest(folder, name)

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from device.adapters.ledger_file import verified, whole_lines
-from device.commands.common import DEFAULT_CONFIG, add_service_arguments, client, there
-from device.config import load
+from device.commands.common import add_service_arguments, client, service_config
 from device.control import ServiceUnavailable, SubjectList, SubjectsRequest
 from device.errors import InputError
 from device.folders import LEDGER
-from device.options import Config
 from device.recognition.consent import REF, normal_label
 
 if TYPE_CHECKING:
@@ -67,9 +65,7 @@ def ledger_path(args: argparse.Namespace) -> Path:
     """`--file`, or the ledger of the configured service."""
     if args.file is not None:
         return Path(args.file)
-    named: Path | None = args.config
-    config = load(named or DEFAULT_CONFIG) if named or there(DEFAULT_CONFIG) else Config()
-    return Path(config.device.state_dir) / LEDGER
+    return Path(service_config(args).device.state_dir) / LEDGER
 
 
 def read(path: Path) -> tuple[list[LedgerEntry], int]:

@@ -10,7 +10,6 @@ was partial or left a part out makes no page.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -21,7 +20,7 @@ from device.errors import InputError
 from device.measure.accuracy_plots import draw_numbers
 from device.measure.accuracy_text import page
 from device.measure.plots import require_matplotlib
-from device.measure.report import write_json
+from device.measure.report import page_command, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,19 +80,11 @@ def write_page(source: Path, target: Path) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 where no page can be made."""
-    parser = argparse.ArgumentParser(prog="python -m device.measure.accuracy_page")
-    parser.add_argument("numbers", type=Path, help="evaluate.json of a whole run with --degraded")
-    parser.add_argument("page", type=Path, help="the page, for example docs/accuracy.md")
-    args = parser.parse_args(argv)
-    try:
-        for path in write_page(args.numbers, args.page):
-            print(f"wrote {path}")
-    except InputError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return 2
-    return 0
+    numbers, page_help = (
+        "evaluate.json of a whole run with --degraded",
+        "the page, for example docs/accuracy.md",
+    )
+    return page_command("device.measure.accuracy_page", numbers, page_help, write_page, argv)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ hand, and a run that was partial makes no page. What may surprise: the advice at
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from device.errors import InputError
 from device.measure.accuracy_tables import md_table, rate, wrapped
-from device.measure.report import percent, write_json
+from device.measure.report import page_command, percent, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -227,19 +226,8 @@ def write_page(source: Path, target: Path) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 where no page can be made."""
-    parser = argparse.ArgumentParser(prog="python -m device.measure.liveness_page")
-    parser.add_argument("figures", type=Path, help="attacks.json of a whole run")
-    parser.add_argument("page", type=Path, help="the page, for example docs/liveness.md")
-    args = parser.parse_args(argv)
-    try:
-        for path in write_page(args.figures, args.page):
-            print(f"wrote {path}")
-    except InputError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return 2
-    return 0
+    numbers, page_help = "attacks.json of a whole run", "the page, for example docs/liveness.md"
+    return page_command("device.measure.liveness_page", numbers, page_help, write_page, argv)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables for people and JSON files for programs."""
+"""Tables for people and JSON files for programs, and the command that makes a page of one."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device import __version__
+from device.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -57,3 +60,29 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
+
+
+def page_command(
+    module: str,
+    numbers: str,
+    page: str,
+    write: Callable[[Path, Path], Sequence[Path]],
+    argv: Sequence[str] | None,
+) -> int:
+    """The command of a module that makes a page from numbers: 0, or 2 where none can be made.
+
+    numbers, page: what its two arguments are; write: takes them, and returns what it wrote.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}")
+    parser.add_argument("numbers", type=Path, help=numbers)
+    parser.add_argument("page", type=Path, help=page)
+    args = parser.parse_args(argv)
+    try:
+        for path in write(args.numbers, args.page):
+            print(f"wrote {path}")
+    except InputError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return 2
+    return 0

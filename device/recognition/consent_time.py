@@ -52,6 +52,10 @@ class ConsentTime:
         """Whether the clock, synchronised or not, is further ahead of what is certain than can be explained."""
         return self.known and self.ahead_ns(now) > (LEAP_NS if self._running else OFF_NS)
 
+    def believes(self, now: Stamp) -> bool:
+        """Whether what the clock says now may be written down as the time."""
+        return now.synced and not self.leaps(now)
+
     def ahead_ns(self, now: Stamp) -> int:
         """How far the clock is ahead of what is certain, nanoseconds; negative where it is behind."""
         return now.utc_ns - self.certain_ns(now)

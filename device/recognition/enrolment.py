@@ -206,7 +206,7 @@ class EnrolmentSession:
             self._finish("refused", "more than one person was in front of the camera", ONE_PERSON)
             return
         self._strays = 0
-        self._samples.clear()
+        self._overwrite(self._samples)
         self._own_scores.clear()
         self._guide = PoseGuide(self._pose_wait_ns)
         self._say("restart", at_once=True, stands_ns=HOLD_NS)
@@ -278,6 +278,21 @@ class EnrolmentSession:
     def _finish(self, state: State, hint: str, way_out: str = "") -> None:
         taken = min(len(self._samples), self._needed)
         self._progress = EnrolmentProgress(state, taken, self._needed, hint, self._guide.states, way_out)
-        self._samples.clear()
         if state != "complete":
             self._kept.clear()
+        self._overwrite(
+            [sample for sample in self._samples if all(sample is not kept for kept in self._kept)]
+        )
+        self._samples.clear()
+
+    def forget(self) -> None:
+        """The references are stored, or never will be: overwrites what is held of the person."""
+        self._overwrite(self._samples)
+        self._overwrite(self._kept)
+
+    @staticmethod
+    def _overwrite(samples: list[Sample]) -> None:
+        """Empties a list of samples, and the memory of their embeddings: small blocks stay as they were freed."""
+        for sample in samples:
+            sample.embedding.fill(0.0)
+        samples.clear()

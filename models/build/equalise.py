@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from lower import Range, rounded_weights
 from network import Network, Statistics
+from ranges import transparent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,15 +50,7 @@ class Tails:
 
 def observed_tails(model: bytes, network: Network, values: Iterable[NDArray[np.float32]]) -> dict[str, Tails]:
     """The extremes of every channel that has statistics, over `values` (input tensors), in the float model."""
-    interpreter = Interpreter(
-        model_content=model,
-        experimental_preserve_all_tensors=True,
-        # A delegate would fuse operators and leave the tensors between them empty.
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]["index"]
-    index = {item["name"]: item["index"] for item in interpreter.get_tensor_details() if item["name"]}
+    interpreter, given, index = transparent(model)
     layers = _convolutions(network)
     lows = {name: np.full(statistics.mean.shape, np.inf) for name, statistics in layers.items()}
     highs = {name: -low for name, low in lows.items()}

@@ -29,13 +29,8 @@ def run(model: bytes, value: NDArray[Any]) -> dict[str, NDArray[Any]]:
     return {item["name"]: interpreter.get_tensor(item["index"]) for item in interpreter.get_output_details()}
 
 
-def observe(
-    model: bytes, network: Network, values: Iterable[NDArray[np.float32]], outliers: float
-) -> dict[str, Range]:
-    """What every activation reaches in all but the share `outliers` of `values` (input tensors), in the float model.
-
-    The rarest extremes are left to saturate: a range that holds them all makes every other value coarser.
-    """
+def transparent(model: bytes) -> tuple[Interpreter, int, dict[str, int]]:
+    """An interpreter that keeps every tensor, the index of its input, and those of all tensors by name."""
     interpreter = Interpreter(
         model_content=model,
         experimental_preserve_all_tensors=True,
@@ -45,6 +40,17 @@ def observe(
     interpreter.allocate_tensors()
     given = interpreter.get_input_details()[0]["index"]
     index = {item["name"]: item["index"] for item in interpreter.get_tensor_details() if item["name"]}
+    return interpreter, given, index
+
+
+def observe(
+    model: bytes, network: Network, values: Iterable[NDArray[np.float32]], outliers: float
+) -> dict[str, Range]:
+    """What every activation reaches in all but the share `outliers` of `values` (input tensors), in the float model.
+
+    The rarest extremes are left to saturate: a range that holds them all makes every other value coarser.
+    """
+    interpreter, given, index = transparent(model)
     lows: dict[str, list[float]] = {layer.output: [] for layer in network.layers}
     highs: dict[str, list[float]] = {layer.output: [] for layer in network.layers}
     for value in values:

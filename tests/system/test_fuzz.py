@@ -19,10 +19,10 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from device.demo_scenes import write_scene
-from tests.service.harness import POLICY, ServiceDoor
+from tests.service.harness import POLICY
 from tests.subscriber import Subscriber, wait_for
+from tests.system.door import WholeDoor
 from tests.system.mosquitto import Mosquitto
-from tests.system.services import Child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,25 +54,15 @@ CONNECTIONS = 150
 ENROL = {"type": "enrol", "label": "mallory", "policy_text": POLICY, "acknowledged": True}
 
 
-class FuzzedDoor(ServiceDoor):
-    """A door with one subject, its forwarder and a broker."""
-
-    def __init__(self, folder: Path, scenes: Path, broker: Mosquitto) -> None:
-        super().__init__(folder, scenes)
-        self.broker = broker
-        self.configure(mqtt={"host": "127.0.0.1", "port": broker.port, "tls": False})
-        arguments = ("device", "forward", "--config", str(self.config_file))
-        self.forwarder = Child(folder / "forward.log", *arguments)
-
-    def facts(self) -> tuple[object, ...]:
-        """What nobody may change from outside."""
-        status = self.status()
-        subjects = json.loads(self.porter("subjects", "--json").stdout)
-        return status.state, status.subjects, status.threshold, subjects, self.config_file.read_bytes()
+def facts(door: WholeDoor) -> tuple[object, ...]:
+    """What nobody may change from outside."""
+    status = door.status()
+    subjects = json.loads(door.porter("subjects", "--json").stdout)
+    return status.state, status.subjects, status.threshold, subjects, door.config_file.read_bytes()
 
 
 @pytest.fixture(scope="module")
-def door() -> Iterator[FuzzedDoor]:
+def door() -> Iterator[WholeDoor]:
     with tempfile.TemporaryDirectory(prefix="porter-fuzz-") as name:
         folder = Path(name)
         scenes = folder / "scenes"
@@ -80,7 +70,7 @@ def door() -> Iterator[FuzzedDoor]:
         write_scene(scenes / "anna", "astronaut", frames=8)
         site = folder / "door"
         site.mkdir()
-        with Mosquitto(folder / "broker") as broker, FuzzedDoor(site, scenes, broker) as made:
+        with Mosquitto(folder / "broker") as broker, WholeDoor(site, scenes, broker) as made:
             made.start()
             made.show("anna")
             made.enrol("anna")
@@ -88,7 +78,6 @@ def door() -> Iterator[FuzzedDoor]:
             made.forwarder.start()
             made.forwarder.wait_log("connected protocol=5")
             yield made
-            made.forwarder.end()
 
 
 @pytest.fixture
@@ -123,8 +112,8 @@ def payload(dice: random.Random) -> bytes:
     return bytes(text)
 
 
-def test_no_message_enrols_anybody_or_moves_a_threshold(door: FuzzedDoor, dice: random.Random) -> None:
-    before = door.facts()
+def test_no_message_enrols_anybody_or_moves_a_threshold(door: WholeDoor, dice: random.Random) -> None:
+    before = facts(door)
     subscriber = Subscriber(door.broker.port)
     attacker = Client(CallbackAPIVersion.VERSION2, client_id="mallory", protocol=MQTTProtocolVersion.MQTTv5)
     attacker.connect("127.0.0.1", door.broker.port)
@@ -145,7 +134,7 @@ def test_no_message_enrols_anybody_or_moves_a_threshold(door: FuzzedDoor, dice: 
         attacker.loop_stop()
         attacker.disconnect()
         subscriber.close()
-    assert door.facts() == before
+    assert facts(door) == before
     log = door.forwarder.text()
     assert "Traceback" not in log
     assert "disconnected" not in log
@@ -177,8 +166,8 @@ def line(dice: random.Random) -> bytes:
     return bytes(text) + b"\n" * dice.randrange(3)
 
 
-def test_nothing_written_into_the_socket_enrols_anybody(door: FuzzedDoor, dice: random.Random) -> None:
-    before = door.facts()
+def test_nothing_written_into_the_socket_enrols_anybody(door: WholeDoor, dice: random.Random) -> None:
+    before = facts(door)
     for _ in range(CONNECTIONS):
         with socket.socket(socket.AF_UNIX) as caller:
             caller.settimeout(10)
@@ -191,11 +180,11 @@ def test_nothing_written_into_the_socket_enrols_anybody(door: FuzzedDoor, dice: 
                     assert b'"done"' not in answer, answer
             except (BrokenPipeError, ConnectionResetError):
                 continue
-    assert door.facts() == before
+    assert facts(door) == before
     assert "Traceback" not in door.log()
 
 
-def test_who_withdraws_is_gone_with_the_next_frames(door: FuzzedDoor) -> None:
+def test_who_withdraws_is_gone_with_the_next_frames(door: WholeDoor) -> None:
     """Last, since nobody is enrolled any more after it. How long it took is printed; it is to be a second at most."""
     door.show("anna")
     door.wait("anna", lambda: door.status().present == 1)

@@ -22,11 +22,11 @@ from device.config import load
 from device.demo_scenes import write_scene
 from device.recognition.gallery import template_of
 from device.sealing import read_device_key
-from tests.service.harness import ServiceDoor
 from tests.subscriber import Subscriber
 from tests.system import crowd
+from tests.system.door import WholeDoor
 from tests.system.mosquitto import Mosquitto
-from tests.system.services import ROOT, Child
+from tests.system.services import ROOT
 from tests.system.traces import Traces, files_in, memory_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ sys.stdin.read()
 
 
 @pytest.fixture(scope="module")
-def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceDoor]:
+def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeDoor]:
     """A door with one enrolled subject, its forwarder and a broker, before which the crowd has not passed yet."""
     folder = tmp_path_factory.mktemp("soak")
     scenes = folder / "scenes"
@@ -59,24 +59,18 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     crowd.draw(scenes / "crowd", crowd.strangers(data, request.config.getoption("--strangers")))
     site = folder / "door"
     site.mkdir()
-    with Mosquitto(folder / "broker") as broker, ServiceDoor(site, scenes) as made:
-        made.configure(
-            camera={"rate_hz": RATE_HZ},
-            recognition={"track_gap_s": 0.3, "visit_end_s": 0.5, "max_frames": 3, "min_quality": 0.0},
-            mqtt={"host": "127.0.0.1", "port": broker.port, "tls": False},
-        )
+    rule = {"track_gap_s": 0.3, "visit_end_s": 0.5, "max_frames": 3, "min_quality": 0.0}
+    with (
+        Mosquitto(folder / "broker") as broker,
+        WholeDoor(site, scenes, broker, camera={"rate_hz": RATE_HZ}, recognition=rule) as made,
+    ):
         made.start()
         made.show("anna")
         made.enrol(LABEL)
-        made.broker = broker  # type: ignore[attr-defined]
-        forwarder = Child(site / "forward.log", "device", "forward", "--config", str(made.config_file))
-        made.forwarder = forwarder  # type: ignore[attr-defined]
         yield made
-        if forwarder.process is not None:
-            forwarder.end()  # also where the test failed
 
 
-def test_of_a_crowd_of_strangers_nothing_is_left(door: ServiceDoor, request: pytest.FixtureRequest) -> None:
+def test_of_a_crowd_of_strangers_nothing_is_left(door: WholeDoor, request: pytest.FixtureRequest) -> None:
     number: int = request.config.getoption("--strangers")
     config = load(door.config_file)
     seen = crowd.looks(config, door.folder.parent / "scenes" / "crowd")
@@ -85,8 +79,8 @@ def test_of_a_crowd_of_strangers_nothing_is_left(door: ServiceDoor, request: pyt
     for place, look in enumerate(seen):
         here.add_crop(f"stranger {look.stranger} look {place}", look.crop)
         here.add_embedding(f"stranger {look.stranger} look {place}", look.embedding)
-    subscriber = Subscriber(door.broker.port)  # type: ignore[attr-defined]
-    forwarder: Child = door.forwarder.start()  # type: ignore[attr-defined]
+    subscriber = Subscriber(door.broker.port)
+    forwarder = door.forwarder.start()
     door.wait("the canary's visit", lambda: subscriber.on("/match"))
 
     holder = hold(door)
@@ -149,7 +143,7 @@ def test_of_a_crowd_of_strangers_nothing_is_left(door: ServiceDoor, request: pyt
     print(f"strangers={status.strangers} embedded={status.embedded} patterns={len(here.patterns)}")
 
 
-def hold(door: ServiceDoor) -> subprocess.Popen[bytes]:
+def hold(door: WholeDoor) -> subprocess.Popen[bytes]:
     """Another process that sees the same crowd by the same code, and keeps what it sees."""
     command = [
         sys.executable,

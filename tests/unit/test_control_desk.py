@@ -81,6 +81,14 @@ def test_a_withdrawal_comes_with_a_receipt_that_names_no_label() -> None:
     assert "anna" not in repr(receipt)
 
 
+def test_a_receipt_does_not_vouch_for_a_clock_that_leapt() -> None:
+    desk = with_anna()
+    desk.show(frames=4)  # a clock was believed
+    desk.wait(2.0)
+    desk.clock.jump_utc(400 * 86_400.0)
+    assert desk.ask(WithdrawRequest("anna"), Withdrawn).receipt.clock == "unsynced"
+
+
 def test_a_renewed_consent_holds_from_the_next_frame_on() -> None:
     gallery = MemoryGallery(DIMENSION)
     gallery.enrol("anna", consent(expires_s=2.0), embedding_of(1)[np.newaxis])
@@ -105,11 +113,16 @@ def test_another_label_is_used_at_once_and_waiting_events_lose_the_old_one() -> 
 
 
 @pytest.mark.parametrize(
-    "request_", [RenewRequest("bob", POLICY, acknowledged=True), RenameRequest("bob", "rob")]
+    "request_",
+    [RenewRequest("bob", POLICY, acknowledged=True), RenameRequest("bob", "rob"), WithdrawRequest("bob")],
 )
-def test_changing_nobody_is_a_user_error(request_: Request) -> None:
-    refused = with_anna().ask(request_, Failed)
+def test_changing_nobody_is_a_user_error_and_disturbs_nobody(request_: Request) -> None:
+    desk = with_anna()
+    desk.show(ANNA, frames=2)
+    before = desk.recogniser.pipeline.sightings.gallery
+    refused = desk.ask(request_, Failed)
     assert (refused.message, refused.exit_code) == ("nobody is enrolled as 'bob'", 2)
+    assert desk.recogniser.pipeline.sightings.gallery is before, "decisions that run would begin anew"
 
 
 def test_withdrawing_nobody_is_a_user_error() -> None:

@@ -132,6 +132,24 @@ def test_a_client_that_goes_away_leaves_nothing_even_at_the_last_sample() -> Non
     assert desk.ask(StatusRequest(), ServiceStatus).state == "running"
 
 
+@pytest.mark.parametrize("ends", ["cancelled", "complete"])
+def test_what_an_enrolment_held_is_overwritten_when_it_ends(ends: str) -> None:
+    desk = Desk()
+    answer = desk.enrol()
+    desk.show(ANNA, frames=WHOLE - 1)
+    session = desk.door.pipeline.enrolment
+    assert session is not None
+    held = [sample.embedding for sample in session._samples]
+    assert held
+    assert all(embedding.any() for embedding in held)
+    if ends == "cancelled":
+        answer.cancel()
+    desk.show(ANNA, frames=1)
+    assert desk.door.pipeline.enrolment is None
+    assert not any(embedding.any() for embedding in held)
+    assert desk.stored() == (["anna"] if ends == "complete" else [])
+
+
 def test_a_client_that_goes_away_before_it_is_served_begins_nothing() -> None:
     desk = Desk()
     desk.enrol().cancel()
