@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from device.mqtt_messages import Message
 from device.payloads import CONTRACT_VERSION, Alert, Info, Presence, Trouble, rfc3339
-from device.ports import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

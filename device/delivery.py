@@ -21,7 +21,7 @@ import msgspec
 
 from device.announcements import JSON
 from device.errors import StorageError
-from device.ports import Message
+from device.mqtt_messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -28,13 +28,15 @@ from device.announcements import (
 )
 from device.delivery import NS, RETRY_MAX_S, Delivery, Parcel
 from device.errors import BrokerUnavailable
-from device.ports import Acknowledged, Connected, Disconnected
+from device.mqtt_messages import Acknowledged, Connected, Disconnected, Message, Received, SubscriptionRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from device.correspondence import Correspondent
+    from device.mqtt_messages import BrokerSignal
     from device.payloads import ServiceState
-    from device.ports import Broker, BrokerSignal, Clock, Outbox, StateBoard
+    from device.ports import Broker, Clock, Outbox, StateBoard
     from device.records import Stamp
     from device.troubles import Troubles
 
@@ -55,7 +57,7 @@ REFUSED = 0x80
 class InFlight:
     """A publication without PUBACK yet, and until when one is waited for (boot time)."""
 
-    what: Parcel | Announcement
+    what: Parcel | Announcement | Message
     deadline_ns: int
 
 
@@ -73,6 +75,7 @@ class Forwarder:
         clock: Clock,
         troubles: Troubles,
         uniform: Callable[[float, float], float],
+        correspondents: Sequence[Correspondent] = (),
     ) -> None:
         self.delivery = Delivery(outbox, clock, troubles, uniform)
         self.connects = 0
@@ -83,7 +86,8 @@ class Forwarder:
         self._clock = clock
         self._troubles = troubles
         self._uniform = uniform
-        self._asked: deque[tuple[Names, int, Broker | None]] = deque()
+        self._correspondents = correspondents
+        self._asked: deque[tuple[Names, int, Broker | None, Sequence[Correspondent]]] = deque()
         self._connecting = False
         self._window = 0
         self._in_flight: dict[int, InFlight] = {}
@@ -102,9 +106,15 @@ class Forwarder:
         """Whether the broker has accepted us."""
         return self._window > 0
 
-    def ask(self, names: Names, live_max_age_s: int, broker: Broker | None) -> None:
+    def ask(
+        self,
+        names: Names,
+        live_max_age_s: int,
+        broker: Broker | None,
+        correspondents: Sequence[Correspondent] = (),
+    ) -> None:
         """From any thread: what a reload brought. A new broker (None: keep it) is connected to after a goodbye."""
-        self._asked.append((names, live_max_age_s, broker))
+        self._asked.append((names, live_max_age_s, broker, correspondents))
 
     def step(self) -> None:
         """One turn: network, outbox, board. Takes some 20 ms when there is nothing to do."""
@@ -121,17 +131,26 @@ class Forwarder:
             self._lost("no acknowledgement in time")
         if self.connected and self._show(now):
             self._send_events(now)
+            self._correspond(now)
 
     def close(self) -> None:
         """The worker's cleanup: says goodbye and closes the outbox."""
         self._goodbye()
         self.delivery.close()
 
-    def _adopt(self, names: Names, live_max_age_s: int, broker: Broker | None) -> None:
+    def _adopt(
+        self,
+        names: Names,
+        live_max_age_s: int,
+        broker: Broker | None,
+        correspondents: Sequence[Correspondent],
+    ) -> None:
         if broker is not None:
             self._goodbye()
             self._broker, self._retry_ns, self._failures = broker, 0, 0
-        self._names, self._live_max_age_s = names, live_max_age_s
+        self._names, self._live_max_age_s, self._correspondents = names, live_max_age_s, correspondents
+        if self.connected:
+            self._introduce()
 
     def _connect(self) -> None:
         self._connecting = True
@@ -150,12 +169,39 @@ class Forwarder:
             self._refused.clear()
             self._look_ns = 0
             self.delivery.begin()
+            self._introduce()
+        elif isinstance(signal, Received):
+            for correspondent in self._correspondents:
+                correspondent.received(signal, self._clock.now())
+        elif isinstance(signal, SubscriptionRefused):
+            log.error(
+                "subscription_refused filter=%s reason_code=0x%02x", signal.topic_filter, signal.reason_code
+            )
         elif isinstance(signal, Disconnected):
             self._lost(signal.reason)
         elif isinstance(signal, Acknowledged):
             item = self._in_flight.pop(signal.handle, None)
             if item is not None:
                 self._answered(item.what, signal.reason_code)
+
+    def _introduce(self) -> None:
+        """A new connection, or new correspondents: subscribes to what they want to hear."""
+        filters = sorted({name for each in self._correspondents for name in each.filters})
+        try:
+            if filters:
+                self._broker.subscribe(filters)
+        except BrokerUnavailable as error:
+            self._lost(error.message)
+            return
+        for correspondent in self._correspondents:
+            correspondent.connected(self._clock.now())
+
+    def _correspond(self, now: Stamp) -> None:
+        """What is due beside events and retained state, after them: it never takes an event's place."""
+        for correspondent in self._correspondents:
+            for message in correspondent.due(self._room(), now):
+                if self.connected:
+                    self._send(message, now)
 
     def _lost(self, reason: str) -> None:
         """Forgets the connection; the next try comes after 1 s at least, 60 s at most."""
@@ -170,7 +216,11 @@ class Forwarder:
         log.log(level, "disconnected reason=%r retry_s=%.1f", reason, delay_s)
         self._last_reason = reason
 
-    def _answered(self, what: Parcel | Announcement, reason_code: int) -> None:
+    def _answered(self, what: Parcel | Announcement | Message, reason_code: int) -> None:
+        if isinstance(what, Message):
+            if reason_code >= REFUSED:
+                log.warning("message_refused topic=%s reason_code=0x%02x", what.topic, reason_code)
+            return
         if reason_code >= REFUSED:
             if isinstance(what, Parcel):
                 self.delivery.refused(reason_code, self._clock.now())
@@ -217,14 +267,16 @@ class Forwarder:
     def _room(self) -> int:
         return max(0, self._window - len(self._in_flight))
 
-    def _send(self, what: Parcel | Announcement, now: Stamp) -> None:
+    def _send(self, what: Parcel | Announcement | Message, now: Stamp) -> None:
+        message = what if isinstance(what, Message) else what.message
         left_ns = what.left_ns if isinstance(what, Parcel) else None
         wait_ns = ANSWER_NS if left_ns is None else min(ANSWER_NS, max(NS, left_ns))
         try:
-            handle = self._broker.publish(what.message)
+            handle = self._broker.publish(message)
         except BrokerUnavailable as error:
             self._lost(error.message)
-        else:
+            return
+        if message.qos:
             self._in_flight[handle] = InFlight(what, now.boot_ns + wait_ns)
 
     def _send_events(self, now: Stamp) -> None:

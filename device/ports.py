@@ -7,7 +7,7 @@ An adapter raises the errors of `errors.py`; it never returns None for "failed".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from device.ledger import LedgerEntry
+    from device.mqtt_messages import BrokerSignal, Message
     from device.payloads import Event, ServiceState
     from device.records import Consent, Frame, LedgerHead, Stamp, Subject
 
@@ -229,55 +230,6 @@ class StateBoard(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One MQTT publication. `expiry_s` and `properties` (user properties) exist on MQTT 5 only."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = False
-    expiry_s: int | None = None
-    content_type: str = ""
-    properties: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """The broker accepted us. `protocol` is "5" or "3.1.1"; `receive_maximum` bounds what may be in flight."""
-
-    protocol: str
-    receive_maximum: int = 65535
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnected:
-    """The connection is gone, or was refused; nothing in flight will be acknowledged any more."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """PUBACK for the publication with this handle. `reason_code` >= 0x80 means refused; 0x10 nobody subscribed."""
-
-    handle: int
-    reason_code: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message on a topic we subscribed to."""
-
-    topic: str
-    payload: bytes
-    retained: bool = False
-    properties: Mapping[str, str] = field(default_factory=dict)
-
-
-BrokerSignal = Connected | Disconnected | Acknowledged | Received
-
-
 class Broker(Protocol):
     """An MQTT connection, driven from one thread.
 
@@ -291,6 +243,13 @@ class Broker(Protocol):
 
     def publish(self, message: Message) -> int:
         """Hands one message to the connection, returns a handle. Raises BrokerUnavailable when not connected."""
+        ...
+
+    def subscribe(self, topic_filters: Sequence[str]) -> None:
+        """Asks for these topics at QoS 1, on this connection: what comes arrives through `poll` as `Received`.
+
+        What was retained before comes with `retained` set. Raises BrokerUnavailable when not connected.
+        """
         ...
 
     def poll(self, timeout_s: float) -> Sequence[BrokerSignal]:

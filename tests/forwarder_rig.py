@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,6 +17,11 @@ from device.payloads import CameraInfo, Event, Presence, Present, ServiceState, 
 from device.troubles import Troubles
 from tests.events import BOOT, make_event
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from device.correspondence import Correspondent
+
 TIME = "2026-11-23T04:20:00.000Z"
 ROOT = "porter/v1/lobby-01"
 
@@ -25,7 +30,12 @@ class Rig:
     """A forwarder with fakes all around; the writer is the vision process's view of the outbox."""
 
     def __init__(
-        self, *, live_max_age_s: int = 30, outbox: MemoryOutbox | None = None, **broker: Any
+        self,
+        *,
+        live_max_age_s: int = 30,
+        outbox: MemoryOutbox | None = None,
+        correspondents: Sequence[Correspondent] = (),
+        **broker: Any,
     ) -> None:
         self.clock = ManualClock(boot_id=BOOT)
         self.writer = MemoryOutbox() if outbox is None else outbox
@@ -34,6 +44,7 @@ class Rig:
         self.exchange = Exchange()
         self.broker = MemoryBroker(self.exchange, **broker)
         self.troubles = Troubles(self.clock)
+        self.correspondents = correspondents
         self.present: list[Present] = []
         self.alerts: list[Trouble] = []
         self.forwarder = self.make(live_max_age_s)
@@ -49,6 +60,7 @@ class Rig:
             clock=self.clock,
             troubles=self.troubles,
             uniform=lambda _low, high: high,
+            correspondents=self.correspondents,
         )
 
     def names(self, **changes: Any) -> Names:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from device.errors import BrokerUnavailable
-from device.ports import Acknowledged, Connected, Disconnected
+from device.mqtt_messages import Acknowledged, Connected, Disconnected, Received, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from device.ports import BrokerSignal, Message
+    from device.mqtt_messages import BrokerSignal, Message
 
 
 @dataclass(slots=True)
@@ -25,10 +25,21 @@ class Exchange:
 
     published: list[Message] = field(default_factory=list)
     retained: dict[str, bytes] = field(default_factory=dict)
+    listeners: list[MemoryBroker] = field(default_factory=list)
 
     def accept(self, message: Message) -> None:
         """Takes a publication; an empty retained one clears its topic."""
         self.published.append(message)
+        for listener in self.listeners:
+            listener.hear(
+                Received(
+                    message.topic,
+                    message.payload,
+                    properties=dict(message.properties),
+                    expiry_s=message.expiry_s,
+                    correlation=message.correlation,
+                )
+            )
         if message.retain and message.payload:
             self.retained[message.topic] = message.payload
         elif message.retain:
@@ -46,6 +57,7 @@ class MemoryBroker:
     drop_after: the connection dies before the publication after so many accepted ones (then never again).
     reason_code: what PUBACK says for QoS 1; `lose_pubacks`: that many publications arrive but are never acknowledged.
     deaf: nothing arrives and nothing is acknowledged, as on a stalled link. receive_maximum: exceeding it is an end.
+    refuse_filters: subscribing to one of these is refused (0x87).
     """
 
     def __init__(
@@ -60,6 +72,7 @@ class MemoryBroker:
         deaf: bool = False,
         protocol: str = "5",
         receive_maximum: int = 65535,
+        refuse_filters: Sequence[str] = (),
     ) -> None:
         self.exchange = Exchange() if exchange is None else exchange
         self.unreachable = unreachable
@@ -70,6 +83,8 @@ class MemoryBroker:
         self.deaf = deaf
         self.protocol = protocol
         self.receive_maximum = receive_maximum
+        self.refuse_filters = refuse_filters
+        self.filters: list[str] = []
         self.connects = 0
         self.aborts = 0
         self.will_delay_s = 0
@@ -111,6 +126,26 @@ class MemoryBroker:
             self._arrive(message)
         return self._handles
 
+    def subscribe(self, topic_filters: Sequence[str]) -> None:
+        """What is retained comes with the next `poll`."""
+        if not self._connected:
+            raise BrokerUnavailable("not connected")
+        for name in topic_filters:
+            if name in self.refuse_filters:
+                self._signals.append(SubscriptionRefused(name, 0x87))
+                continue
+            self.filters.append(name)
+            for topic, payload in self.exchange.retained.items():
+                if matches(name, topic):
+                    self._signals.append(Received(topic, payload, retained=True))
+        if self not in self.exchange.listeners:
+            self.exchange.listeners.append(self)
+
+    def hear(self, message: Received) -> None:
+        """Somebody published; it comes with the next `poll` where we asked for it."""
+        if not self.deaf and any(matches(name, message.topic) for name in self.filters):
+            self._signals.append(message)
+
     def poll(self, timeout_s: float) -> Sequence[BrokerSignal]:  # noqa: ARG002  it never waits
         """What happened; returns at once."""
         signals, self._signals = self._signals, []
@@ -151,6 +186,19 @@ class MemoryBroker:
     def _close(self) -> None:
         self._connected = False
         self._in_flight = 0
+        self.filters.clear()
+        if self in self.exchange.listeners:
+            self.exchange.listeners.remove(self)
         if self._will is not None:
             self.exchange.accept(self._will)
             self._will = None
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Whether MQTT's filter covers the topic."""
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if wanted[-1] == "#":
+        wanted, levels = wanted[:-1], levels[: len(wanted) - 1]
+    return len(wanted) == len(levels) and all(
+        one in ("+", level) for one, level in zip(wanted, levels, strict=True)
+    )

@@ -25,24 +25,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from paho.mqtt import MQTTException
 from paho.mqtt.client import MQTT_LOG_ERR, Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from device.errors import BrokerUnavailable, InputError
 from device.mqtt_dialect import Dialect
-from device.ports import Acknowledged, Connected, Disconnected, Received
+from device.mqtt_messages import Acknowledged, Connected, Disconnected, SubscriptionRefused
+from device.mqtt_properties import connect_properties, publish_properties, received, set_will
 from device.tls_files import explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from device.mqtt_dialect import Protocol
-    from device.ports import BrokerSignal, Message
+    from device.mqtt_messages import BrokerSignal, Message
     from device.tls_files import TlsFiles
 
 log = logging.getLogger("porter.broker")
 
-MAX_PACKET_BYTES = 64 * 1024
 UNSUPPORTED_PROTOCOL_VERSION = 0x84
 # Whatever paho's parser trips over when the peer does not speak MQTT.
 GARBAGE = (ValueError, LookupError, TypeError, ArithmeticError, AssertionError, AttributeError, struct.error)
@@ -62,14 +60,19 @@ class MqttBroker:
         username: str = "",
         password: str = "",
         keep_alive_s: int = 30,
+        session_expiry_s: int = 0,
         connect_timeout_s: float = 5.0,
     ) -> None:
-        """Raises InputError where a TLS file is wrong: now, not at the first connection."""
+        """session_expiry_s: so long the broker keeps our subscriptions, and what comes for them, while we are away.
+
+        Raises InputError where a TLS file is wrong: now, not at the first connection.
+        """
         self._host, self._port = host, port
         self._client_id = client_id
         self._tls = tls
         self._credentials = (username, password)
         self._keep_alive_s = keep_alive_s
+        self._session_expiry_s = session_expiry_s
         self._timeout_s = connect_timeout_s
         self._dialect = Dialect(protocol)
         self._session: _Session | None = None
@@ -84,7 +87,7 @@ class MqttBroker:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
-            clean_session=None if protocol == "5" else True,
+            clean_session=None if protocol == "5" else self._session_expiry_s == 0,
             protocol=MQTTProtocolVersion.MQTTv5 if protocol == "5" else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )
@@ -97,8 +100,8 @@ class MqttBroker:
         try:
             if self._tls is not None:
                 client.tls_set_context(self._tls.context())
-            hello = {"clean_start": True, "properties": connect_properties()} if protocol == "5" else {}
-            client.connect(self._host, self._port, keepalive=self._keep_alive_s, **hello)  # type: ignore[arg-type]
+            hello = self._hello() if protocol == "5" else {}
+            client.connect(self._host, self._port, keepalive=self._keep_alive_s, **hello)
         except InputError as error:
             raise BrokerUnavailable(error.message, hint=error.hint) from error
         except (OSError, ValueError) as error:
@@ -116,6 +119,12 @@ class MqttBroker:
         self._handles += 1
         self._session.publish(message, self._handles)
         return self._handles
+
+    def subscribe(self, topic_filters: Sequence[str]) -> None:
+        """Asks for these topics at QoS 1. Raises BrokerUnavailable."""
+        if self._session is None or not self._session.accepted:
+            raise BrokerUnavailable("not connected")
+        self._session.subscribe(topic_filters)
 
     def poll(self, timeout_s: float) -> Sequence[BrokerSignal]:
         """Works for up to `timeout_s`; never raises for what the network or the broker does."""
@@ -144,6 +153,12 @@ class MqttBroker:
             self._session.drop()
             self._session = None
 
+    def _hello(self) -> dict[str, Any]:
+        return {
+            "clean_start": self._session_expiry_s == 0,
+            "properties": connect_properties(self._session_expiry_s),
+        }
+
     def _advice(self) -> str:
         """What to think of when the broker hangs up on our greeting: its own words never reach us then."""
         if self._tls is None:
@@ -164,11 +179,13 @@ class _Session:
         self._advice = advice
         self._signals: list[BrokerSignal] = []
         self._handles: dict[int, int] = {}
+        self._asked: dict[int, Sequence[str]] = {}
         self._last_error = ""
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
         client.on_log = self._on_log
 
     def ready(self) -> None:
@@ -190,6 +207,14 @@ class _Session:
             raise BrokerUnavailable("the connection was lost")
         if message.qos:
             self._handles[info.mid] = handle
+
+    def subscribe(self, topic_filters: Sequence[str]) -> None:
+        """One SUBSCRIBE for all of them."""
+        code, mid = self._client.subscribe([(name, 1) for name in topic_filters])
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+            self._lost(code.name)
+            raise BrokerUnavailable("the connection was lost")
+        self._asked[mid] = topic_filters
 
     def work(self, timeout_s: float) -> None:
         """Reads, writes, pings."""
@@ -274,46 +299,14 @@ class _Session:
         if handle is not None:
             self._signals.append(Acknowledged(handle, reason.value))
 
+    def _on_subscribe(self, _client: Any, _data: Any, mid: int, reasons: Any, _properties: Any) -> None:
+        for name, reason in zip(self._asked.pop(mid, ()), reasons, strict=False):
+            if reason.is_failure:
+                self._signals.append(SubscriptionRefused(name, reason.value))
+
     def _on_message(self, _client: Any, _data: Any, message: Any) -> None:
-        pairs = getattr(message.properties, "UserProperty", [])
-        self._signals.append(
-            Received(message.topic, bytes(message.payload), bool(message.retain), dict(pairs))
-        )
+        self._signals.append(received(message))
 
     def _on_log(self, _client: Any, _data: Any, level: int, text: str) -> None:
         if level == MQTT_LOG_ERR:
             self._last_error = text
-
-
-def _properties(packet_type: int) -> Properties:
-    return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
-
-
-def connect_properties() -> Properties:
-    """Session expiry 0: the outbox is the memory. The rest bounds what the broker may send us."""
-    properties = _properties(PacketTypes.CONNECT)
-    properties.SessionExpiryInterval = 0
-    properties.ReceiveMaximum = 16
-    properties.MaximumPacketSize = MAX_PACKET_BYTES
-    return properties
-
-
-def publish_properties(message: Message) -> Properties:
-    """What MQTT 5 adds to the body."""
-    properties = _properties(PacketTypes.PUBLISH)
-    if message.expiry_s is not None:
-        properties.MessageExpiryInterval = message.expiry_s
-    if message.content_type:
-        properties.ContentType = message.content_type
-    if message.properties:
-        properties.UserProperty = list(message.properties)
-    return properties
-
-
-def set_will(client: Client, will: Message, delay_s: int | None) -> None:
-    """What the broker publishes when the connection dies; the delay exists on MQTT 5 only (None)."""
-    properties = None
-    if delay_s is not None:
-        properties = _properties(PacketTypes.WILLMESSAGE)
-        properties.WillDelayInterval = delay_s
-    client.will_set(will.topic, will.payload, will.qos, will.retain, properties)

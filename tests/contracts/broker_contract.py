@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from device.errors import BrokerUnavailable
-from device.ports import Acknowledged, Connected, Disconnected, Message
+from device.mqtt_messages import Acknowledged, Connected, Disconnected, Message, Received
 from tests.subscriber import wait_for
 
 if TYPE_CHECKING:
-    from device.ports import Broker, BrokerSignal
+    from device.mqtt_messages import BrokerSignal
+    from device.ports import Broker
 
 WILL = Message("porter/v1/d/status", b"offline", retain=True)
 
@@ -178,3 +179,34 @@ class BrokerContract:
         wait_for(lambda: bool(rig.heard("porter/v1/d/cam0/match/late")), 10, "the new message")
         assert len(rig.heard("porter/v1/d/cam0/match")) == before
         broker.disconnect()
+
+    def test_what_is_subscribed_to_arrives_and_nothing_else(self, rig: Rig) -> None:
+        broker = rig.make()
+        connect(broker)
+        broker.publish(Message("porter/v1/d/cmd/pause", b"before", retain=True))
+        poll_until(broker, Acknowledged)
+        broker.subscribe(["porter/v1/d/cmd/+", "homeassistant/status"])
+        (retained,) = [s for s in poll_until(broker, Received) if isinstance(s, Received)]
+        assert (retained.topic, retained.payload, retained.retained) == (
+            "porter/v1/d/cmd/pause",
+            b"before",
+            True,
+        )
+        broker.publish(Message("porter/v1/d/cmd/pause/result", b"{}"))
+        broker.publish(
+            Message(
+                "porter/v1/d/cmd/resume", b"now", expiry_s=30, properties=(("k", "v"),), correlation=b"c1"
+            )
+        )
+        (live,) = [s for s in poll_until(broker, Received) if isinstance(s, Received)]
+        assert (live.topic, live.payload, live.retained) == ("porter/v1/d/cmd/resume", b"now", False)
+        if rig.protocol == "5":
+            assert live.properties == {"k": "v"}
+            assert live.correlation == b"c1"
+            assert live.expiry_s is not None
+            assert 0 < live.expiry_s <= 30
+        broker.disconnect()
+
+    def test_subscribing_without_a_connection_is_refused(self, rig: Rig) -> None:
+        with pytest.raises(BrokerUnavailable, match="not connected"):
+            rig.make().subscribe(["a"])

@@ -9,7 +9,7 @@ import pytest
 
 from device.adapters.broker_mqtt import MqttBroker
 from device.errors import BrokerUnavailable
-from device.ports import Disconnected, Message
+from device.mqtt_messages import Disconnected, Message
 from device.tls_files import TlsFiles
 from tests.contracts.broker_contract import connect, poll_until
 from tests.subscriber import wait_for

@@ -13,12 +13,12 @@ import pytest
 from device.adapters.broker_memory import MemoryBroker
 from device.adapters.broker_mqtt import MqttBroker
 from device.errors import BrokerUnavailable
-from device.ports import Acknowledged, Connected, Disconnected, Message
+from device.mqtt_messages import Acknowledged, Connected, Disconnected, Message
 from device.tls_files import TlsFiles
 from tests.peer import Peer
 
 if TYPE_CHECKING:
-    from device.ports import BrokerSignal
+    from device.mqtt_messages import BrokerSignal
 
 WILL = Message("porter/v1/d/status", b"offline", retain=True)
 CONNACK_5 = b"\x20\x03\x00\x00\x00"

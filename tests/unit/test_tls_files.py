@@ -10,7 +10,7 @@ import pytest
 
 from device.adapters.broker_mqtt import MqttBroker
 from device.errors import BrokerUnavailable, InputError
-from device.ports import Message
+from device.mqtt_messages import Message
 from device.tls_files import TlsFiles, explain
 
 if TYPE_CHECKING:
