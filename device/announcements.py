@@ -106,9 +106,10 @@ def _info(names: Names, state: ServiceState, now: Stamp) -> Announcement:
         cameras=state.info.cameras,
         models=state.info.models,
         subjects=state.info.subjects,
+        paused=state.paused,
     )
     message = Message(names.topic("info"), msgspec.json.encode(body), retain=True, content_type=JSON)
-    return Announcement(message, state.info)
+    return Announcement(message, (state.info, state.paused))
 
 
 def _presence(names: Names, camera: str, state: ServiceState | None, now: Stamp) -> Announcement:

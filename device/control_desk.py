@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers the local commands: what `porter enrol`, `withdraw`, `subjects`, `status`, `pause` and `resume` reach.
 
+The broker reaches `pause`, `resume` and `restart` alone, as a `Wish` that the forwarder writes down.
+
 Requests come in on the control thread and are served on the recognise thread, between two frames, since pipeline
 and gallery belong to that thread. Replies go back through one queue a conversation.
 """
@@ -39,7 +41,8 @@ if TYPE_CHECKING:
     from device.capture import Capture
     from device.control import Peer, Request
     from device.options import Config
-    from device.ports import Clock
+    from device.payloads import Wish
+    from device.ports import Clock, Wishes
     from device.recogniser import Recogniser
     from device.troubles import Troubles
 
@@ -58,8 +61,14 @@ class ControlDesk:
         config: Callable[[], Config],
         clock: Clock,
         troubles: Troubles,
+        wishes: Wishes | None = None,
+        restart: Callable[[], None] = lambda: None,
     ) -> None:
         self._recogniser = recogniser
+        self._wishes = wishes
+        self._restart = restart
+        # What stands there from before us was meant for our predecessor.
+        self._heeded = self._newest_wish()
         self._capture = capture
         self._config = config
         self._clock = clock
@@ -86,6 +95,24 @@ class ControlDesk:
             self._rate_hz = (present - frames) * 1e9 / (now.boot_ns - since_ns)
             self._rate_from = (now.boot_ns, present)
         self._enrolments.watch(now.boot_ns)
+        self._heed()
+
+    def _newest_wish(self) -> Wish | None:
+        return self._wishes.read() if self._wishes else None
+
+    def _heed(self) -> None:
+        """Grants what the broker asked for through the forwarder: to pause, to resume, to restart, and no more."""
+        wish = self._newest_wish()
+        if wish is None or (self._heeded is not None and wish.number == self._heeded.number):
+            return
+        self._heeded = wish
+        log.info("wish verb=%s number=%d", wish.verb, wish.number)
+        self._recogniser.wish = wish.number
+        if wish.verb != "restart":
+            self._switch(pause=wish.verb == "pause")
+        self._recogniser.show_soon()
+        if wish.verb == "restart":
+            self._restart()
 
     def _serve(self, request: Request, peer: Peer, answer: Answer) -> None:
         if answer.cancelled:
@@ -158,4 +185,5 @@ class ControlDesk:
             self._enrolments.drop("the service was paused")
         else:
             self._capture().resume()
+        self._recogniser.show_soon()
         return Switched(self._state, changed)

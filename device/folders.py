@@ -4,7 +4,8 @@
 `state_dir/shared` holds the outbox, `run_dir/shared` the state board: all that the forwarder may touch. The gallery
 and the control socket lie beside `shared`, out of its reach, because file modes alone would not protect them there:
 whoever may write to a folder may put another file in a file's place, and whoever may connect to the control socket
-may enrol. On a device systemd-tmpfiles makes the folders for the two users (`systemd/tmpfiles.d/porter.conf`).
+may enrol. `run_dir/forward` is the other way round: the forwarder writes there what the vision service may read. On a
+device systemd-tmpfiles makes the folders for the two users (`systemd/tmpfiles.d/porter.conf`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ SHARED = "shared"
 OUTBOX = "outbox.sqlite"
 LEDGER = "consent-ledger.jsonl"
 BOARD = "state.json"
+FORWARD = "forward"
+WISHES = "wishes.json"
 LAST_SEEN = "last-seen"
 
 
@@ -33,9 +36,9 @@ def existing_folder(path: str, option: str, config_path: Path) -> Path:
     return folder
 
 
-def shared_folder(folder: Path) -> Path:
-    """`folder/shared`, made for this user and group where it is missing. Raises StorageError."""
-    shared = folder / SHARED
+def shared_folder(folder: Path, name: str = SHARED) -> Path:
+    """The folder `name` in `folder`, made for this user and group where it is missing. Raises StorageError."""
+    shared = folder / name
     try:
         shared.mkdir(mode=0o770, exist_ok=True)
     except OSError as error:

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING
 from device import __version__
 from device.adapters.broker_mqtt import MqttBroker
 from device.adapters.clock import SystemClock
+from device.adapters.lamp_sysfs import SysfsLamp
 from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
+from device.adapters.wish_file import FileWishes
 from device.announcements import Names
 from device.config import changed_restart_options, load
-from device.errors import ConfigError, InputError, PorterError
-from device.folders import BOARD, OUTBOX, SHARED, existing_folder, shared_folder
+from device.errors import ConfigError, InputError, PorterError, StorageError
+from device.folders import BOARD, FORWARD, OUTBOX, SHARED, WISHES, existing_folder, shared_folder
 from device.forwarder import Forwarder
 from device.logs import setup_logging
+from device.orders import Orders
 from device.supervisor import Supervisor, Worker
 from device.tls_files import TlsFiles
 from device.troubles import Troubles
@@ -32,6 +35,7 @@ from device.troubles import Troubles
 if TYPE_CHECKING:
     import argparse
 
+    from device.correspondence import Correspondent
     from device.options import Config
     from device.ports import Clock
 
@@ -40,6 +44,7 @@ log = logging.getLogger("porter.forward")
 # A step waits for a name lookup (the resolver's own limit is 30 s with three servers), a connection and a handshake.
 PATIENCE_S = 60.0
 PASSWORD_MAX_BYTES = 4096
+SESSION_EXPIRY_S = 3600
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,22 +73,32 @@ class ForwardService:
         broker = make_broker(config)
         state_dir = existing_folder(config.device.state_dir, "device.state_dir", config_path)
         self._outbox = SqliteOutbox(shared_folder(state_dir) / OUTBOX)
+        self._board = FileStateBoard(Path(config.device.run_dir) / SHARED / BOARD)
+        try:
+            shared_folder(Path(config.device.run_dir), FORWARD)
+        except StorageError as error:  # events are worth more than commands: those are answered `unavailable`
+            log.warning("commands_limited text=%r", error.message)
+        self._lamp = SysfsLamp()
+        self._ending = False
         self._forwarder = Forwarder(
             names=self._names(config),
             live_max_age_s=config.events.live_max_age_s,
             outbox=self._outbox,
-            board=FileStateBoard(Path(config.device.run_dir) / SHARED / BOARD),
+            board=self._board,
             broker=broker,
             clock=clock,
             troubles=self._troubles,
             uniform=random.uniform,
+            correspondents=self._correspondents(config),
         )
         worker = Worker("forward", self._forwarder.step, cleanup=self._forwarder.close, patience_s=PATIENCE_S)
         self._supervisor = Supervisor(SystemdNotifier(notify_socket), [worker])
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
-        self._supervisor.run(ready=self._ready, reload=self._reload, tick=self._tick)
+        self._supervisor.run(
+            ready=self._ready, reload=self._reload, tick=self._tick, finished=lambda: self._ending
+        )
 
     def _ready(self) -> None:
         mqtt = self._config.mqtt
@@ -127,11 +142,37 @@ class ForwardService:
             return
         # The password's file may have changed under an unchanged name: a connection that stands does not show it.
         unchanged = new.mqtt == self._config.mqtt and self._forwarder.connected
-        self._forwarder.ask(self._names(new), new.events.live_max_age_s, None if unchanged else broker)
+        self._forwarder.ask(
+            self._names(new),
+            new.events.live_max_age_s,
+            None if unchanged else broker,
+            self._correspondents(new),
+        )
         self._config = new
         logging.getLogger("porter").setLevel(new.log.level.upper())
         self._troubles.clear("config_rejected")
         log.info("config_reloaded")
+
+    def _correspondents(self, config: Config) -> list[Correspondent]:
+        if not config.mqtt.commands:
+            return []
+        return [
+            Orders(
+                self._names(config),
+                board=self._board,
+                wishes=FileWishes(Path(config.device.run_dir) / FORWARD / WISHES),
+                lamp=self._lamp,
+                republish=self._republish,
+                restart=self._end,
+            )
+        ]
+
+    def _republish(self) -> None:
+        self._forwarder.republish()
+
+    def _end(self) -> None:
+        """From the worker's thread: ends this process in order; the unit starts it again (Restart=always)."""
+        self._ending = True
 
     def _names(self, config: Config) -> Names:
         return Names(
@@ -156,6 +197,8 @@ def make_broker(config: Config) -> MqttBroker:
         username=mqtt.username,
         password=read_password(mqtt.password_file),
         keep_alive_s=mqtt.keep_alive_s,
+        # A command that was given while we were away for a moment still comes.
+        session_expiry_s=SESSION_EXPIRY_S if mqtt.commands else 0,
     )
 
 

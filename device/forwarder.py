@@ -116,6 +116,11 @@ class Forwarder:
         """From any thread: what a reload brought. A new broker (None: keep it) is connected to after a goodbye."""
         self._asked.append((names, live_max_age_s, broker, correspondents))
 
+    def republish(self) -> None:
+        """On the worker's thread: all that is retained is sent once more."""
+        self._shown.clear()
+        self._look_ns = 0
+
     def step(self) -> None:
         """One turn: network, outbox, board. Takes some 20 ms when there is nothing to do."""
         while self._asked:

@@ -285,6 +285,13 @@ class MqttOptions(Section, frozen=True):
     username: Annotated[str, option("User name; empty: none.", max_length=128)] = ""
     password_file: Annotated[str, option("File whose first line is the password; empty: none.")] = ""
     keep_alive_s: Annotated[int, option("MQTT keep alive.", unit="s", ge=5, le=600)] = 30
+    commands: Annotated[
+        bool,
+        option(
+            "Whether pause, resume, identify, restart and republish are obeyed. No command enrols, touches the "
+            "gallery or changes what matches."
+        ),
+    ] = True
 
 
 class LogOptions(Section, frozen=True):

@@ -144,6 +144,7 @@ class Info(Payload, frozen=True):
     cameras: list[CameraInfo]
     models: list[ModelInfo]
     subjects: int
+    paused: bool = False
 
 
 class Alert(Payload, frozen=True):
@@ -166,6 +167,45 @@ class Trouble(Payload, frozen=True):
     since: Time
 
 
+class Command(Payload, frozen=True):
+    """Body of `cmd/{verb}`; an empty payload is a command without any of it.
+
+    `on` belongs to `pause` alone: false resumes, so that one topic is enough for a switch.
+    """
+
+    corr: Annotated[
+        str,
+        Meta(max_length=128, description="Comes back in the result, where MQTT 5's correlation data cannot"),
+    ] = ""
+    valid_until: Annotated[str, Meta(max_length=40, description="UTC, RFC 3339: refused after it")] = ""
+    on: bool = True
+
+
+class CommandResult(Payload, frozen=True):
+    """Body of `cmd/{verb}/result`. `error` is empty where `ok`; `text` says more, for people."""
+
+    v: Literal[1]
+    device: str
+    verb: str
+    corr: str
+    ok: bool
+    error: Literal[
+        "", "retained", "expired", "malformed", "too_large", "unknown", "busy", "unavailable", "no_answer"
+    ]
+    text: str
+    ts: Time
+
+
+class Wish(Payload, frozen=True):
+    """What the forwarder hands on from the broker to the vision service: all that a command can reach there.
+
+    `number` counts up within a boot; the vision service answers with it on the state board.
+    """
+
+    number: Annotated[int, Meta(ge=1)]
+    verb: Literal["pause", "resume", "restart"]
+
+
 class ServiceState(Payload, frozen=True):
     """What the vision service shows the forwarder through the state board (`/run/porter/shared/state.json`).
 
@@ -179,6 +219,8 @@ class ServiceState(Payload, frozen=True):
     info: VisionInfo
     presence: list[Presence]
     troubles: list[Trouble]
+    paused: bool = False
+    wish: int = 0  # the number of the last one that was granted
 
 
 def rfc3339(utc_ns: int) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from device.ledger import LedgerEntry
     from device.mqtt_messages import BrokerSignal, Message
-    from device.payloads import Event, ServiceState
+    from device.payloads import Event, ServiceState, Wish
     from device.records import Consent, Frame, LedgerHead, Stamp, Subject
 
 
@@ -265,6 +265,26 @@ class Broker(Protocol):
 
         For a connection that stalls: what it still holds would arrive when it is too old for a live topic.
         """
+        ...
+
+
+class Wishes(Protocol):
+    """The newest thing that the broker asked of the vision service. Not durable on purpose."""
+
+    def show(self, record: Wish) -> None:
+        """Puts it in the last one's place, atomically. Raises StorageError."""
+        ...
+
+    def read(self) -> Wish | None:
+        """The newest; None where there is none or it cannot be read (logged once)."""
+        ...
+
+
+class Lamp(Protocol):
+    """A light on the device, to find it by."""
+
+    def switch(self, *, on: bool) -> bool:
+        """Begins or ends to blink; False where there is no lamp that may be used."""
         ...
 
 

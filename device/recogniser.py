@@ -80,6 +80,7 @@ class Recogniser:
         self._soon_ns = 0
         self._troubles_shown = 0
         self.looking = True  # False while paused: a frame that was on its way then is dropped
+        self.wish = 0  # the number of the last one of the broker's that was granted
         self.after_frame: Callable[[], None] = lambda: None
         self.refresh_gallery()
 
@@ -128,6 +129,10 @@ class Recogniser:
         self._unsaved = [without_label(e) if e.person.ref == ref else e for e in self._unsaved]
         self._nameless.add(ref)
         self._forget_labels()
+
+    def show_soon(self) -> None:
+        """The board is shown with the next step, whether or not something changed on it."""
+        self._shown_ns = -BOARD_PERIOD_NS
 
     def end_visits(self) -> None:
         """Ends every visit: paused, reloading or stopping."""
@@ -267,6 +272,8 @@ class Recogniser:
             info=info,
             presence=[presence],
             troubles=self._troubles.standing(),
+            paused=not self.looking,
+            wish=self.wish,
         )
         try:
             self._board.show(state)

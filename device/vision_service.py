@@ -9,7 +9,9 @@ SIGHUP reads the configuration again: all of it is taken, or none of it.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +27,14 @@ from device.adapters.memory_glibc import overwrite_freed_memory
 from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
+from device.adapters.wish_file import FileWishes
 from device.assembly import camera_info, load_models, make_camera, make_events, make_pipeline, models_for
 from device.capture import Capture
 from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
 from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
-from device.folders import BOARD, LAST_SEEN, LEDGER, OUTBOX, existing_folder, shared_folder
+from device.folders import BOARD, FORWARD, LAST_SEEN, LEDGER, OUTBOX, WISHES, existing_folder, shared_folder
 from device.logs import setup_logging
 from device.options import LogOptions, MqttOptions
 from device.recogniser import Recogniser
@@ -107,7 +110,13 @@ class VisionService:
         self._capture_worker = capture_worker(self._capture, config)
         self._recogniser = self._make_recogniser(config, built, state_dir, run_dir)
         self._desk = ControlDesk(
-            self._recogniser, lambda: self._capture, lambda: self._config, clock, self._troubles
+            self._recogniser,
+            lambda: self._capture,
+            lambda: self._config,
+            clock,
+            self._troubles,
+            FileWishes(run_dir / FORWARD / WISHES),
+            lambda: os.kill(os.getpid(), signal.SIGTERM),  # the unit starts it again: Restart=always
         )
         self._recogniser.after_frame = self._desk.watch
         self._server = ControlServer(run_dir / SOCKET_NAME, self._desk.handle)

@@ -13,6 +13,7 @@ from device.adapters.clock import ManualClock
 from device.adapters.gallery_memory import MemoryGallery
 from device.adapters.outbox_memory import MemoryOutbox
 from device.adapters.state_file import MemoryStateBoard
+from device.adapters.wish_file import MemoryWishes
 from device.capture import Capture
 from device.control import (
     Done,
@@ -65,7 +66,13 @@ class HalfErased(MemoryGallery):
 class Desk:
     """A desk with everything around it in memory: painted people, a scripted camera, a clock moved by hand."""
 
-    def __init__(self, *, gallery: MemoryGallery | None = None, clock: ManualClock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        gallery: MemoryGallery | None = None,
+        clock: ManualClock | None = None,
+        wishes: MemoryWishes | None = None,
+    ) -> None:
         self.clock = clock or ManualClock()
         self.config = Config(camera=CameraOptions(source="files"), enrolment=OPTIONS)
         self.door = Door([])
@@ -73,13 +80,14 @@ class Desk:
         self.outbox = MemoryOutbox()
         self.troubles = Troubles(self.clock)
         self.slot = Impatient()
+        self.board = MemoryStateBoard()
         self.recogniser = Recogniser(
             slot=self.slot,
             pipeline=self.door.pipeline,
             maker=self.maker(),
             gallery=self.gallery,
             outbox=self.outbox,
-            board=MemoryStateBoard(),
+            board=self.board,
             clock=self.clock,
             troubles=self.troubles,
             camera=CameraInfo("cam0", "files", True),
@@ -90,10 +98,21 @@ class Desk:
         self.capture = Capture(
             self.camera, LatestSlot(), self.troubles, stall_after_s=1.0, wait=lambda _: None
         )
+        self.wishes = wishes or MemoryWishes()
+        self.restarts = 0
         self.desk = ControlDesk(
-            self.recogniser, lambda: self.capture, lambda: self.config, self.clock, self.troubles
+            self.recogniser,
+            lambda: self.capture,
+            lambda: self.config,
+            self.clock,
+            self.troubles,
+            self.wishes,
+            self._restart,
         )
         self.recogniser.after_frame = self.desk.watch
+
+    def _restart(self) -> None:
+        self.restarts += 1
 
     def maker(self) -> EventMaker:
         return EventMaker(

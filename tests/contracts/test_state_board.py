@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from device.adapters.state_file import MAX_BYTES, FileStateBoard, MemoryStateBoard
+from device.adapters.state_file import FileStateBoard, MemoryStateBoard
 from device.errors import StorageError
 from device.payloads import CameraInfo, Person, Presence, Present, ServiceState, VisionInfo
+from device.shared_record import MAX_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,10 +103,21 @@ def test_a_board_that_vanishes_reads_none(tmp_path: Path) -> None:
 def test_a_missing_folder_is_a_storage_error_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written") as caught:
         FileStateBoard(tmp_path / "nowhere" / "state.json").show(make_state())
-    assert "RuntimeDirectory" in caught.value.hint
+    assert "systemd-tmpfiles" in caught.value.hint
 
 
 def test_the_fake_fails_as_it_is_told_to() -> None:
     assert MemoryStateBoard(unreadable=True).read() is None
     with pytest.raises(StorageError):
         MemoryStateBoard(full=True).show(make_state())
+
+
+def test_a_link_or_a_pipe_in_its_place_reads_none_and_holds_nobody(tmp_path: Path) -> None:
+    """The folder may be the other user's: what they put there must not lead the reader elsewhere."""
+    elsewhere, path = tmp_path / "elsewhere", tmp_path / "state.json"
+    FileStateBoard(elsewhere).show(make_state())
+    path.symlink_to(elsewhere)
+    assert FileStateBoard(path).read() is None
+    path.unlink()
+    os.mkfifo(path)
+    assert FileStateBoard(path).read() is None

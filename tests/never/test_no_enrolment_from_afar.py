@@ -22,6 +22,7 @@ from msgspec import inspect
 
 import device
 from device.control import Request
+from device.payloads import Command, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,3 +184,11 @@ def source(module: str) -> Path:
     """The file of one of our modules."""
     base = Path(device.__file__).parent.joinpath(*module.split(".")[1:])
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def test_a_broker_reaches_the_vision_service_by_three_words_only() -> None:
+    """Whatever a command says, what crosses to the process that sees is a number and one of these."""
+    fields = {field.name: field.type for field in msgspec.structs.fields(Wish)}
+    assert set(fields) == {"number", "verb"}
+    assert set(get_args(fields["verb"])) == {"pause", "resume", "restart"}
+    assert set(Command.__struct_fields__) == {"corr", "valid_until", "on"}

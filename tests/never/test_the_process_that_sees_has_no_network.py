@@ -84,7 +84,7 @@ def test_the_unit_of_the_forwarder_shows_it_no_camera_no_gallery_and_no_control_
     assert unit["DevicePolicy"] == ["closed"]
     assert "DeviceAllow" not in unit
     assert unit["TemporaryFileSystem"] == ["/var/lib/porter:ro /run/porter:ro"]
-    assert unit["BindPaths"] == ["/var/lib/porter/shared"]
+    assert unit["BindPaths"] == ["/var/lib/porter/shared /run/porter/forward"]
     assert unit["BindReadOnlyPaths"] == ["/run/porter/shared"]
     assert unit["ProtectSystem"] == ["strict"]
     assert "ReadWritePaths" not in unit

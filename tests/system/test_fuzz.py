@@ -33,7 +33,18 @@ DEVICE = "porter/v1/test-door"
 TOPICS = [
     *(
         f"{DEVICE}/{name}"
-        for name in ("status", "info", "health", "config", "cmd", "command", "command/enrol")
+        for name in (
+            "status",
+            "info",
+            "health",
+            "config",
+            "cmd",
+            "cmd/resume",
+            "cmd/republish",
+            "cmd/enrol",
+            "cmd/threshold",
+            "command/enrol",
+        )
     ),
     *(
         f"{DEVICE}/{name}"

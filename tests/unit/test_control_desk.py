@@ -26,6 +26,7 @@ from device.control import (
     Withdrawn,
     WithdrawRequest,
 )
+from device.payloads import Wish
 from tests.desk import ANNA, BOB, POLICY, Desk, HalfErased, consent, with_anna
 from tests.door import DIMENSION, embedding_of
 
@@ -168,3 +169,44 @@ def test_a_stranger_is_a_count_in_the_status() -> None:
     desk.show(BOB, frames=6)
     status = desk.ask(StatusRequest(), ServiceStatus)
     assert (status.strangers, status.present) == (1, 0)
+
+
+def test_a_wish_of_the_broker_pauses_and_resumes_once_and_the_board_says_so() -> None:
+    desk = with_anna()
+    desk.show(ANNA, frames=3)
+    desk.wishes.show(Wish(number=3, verb="pause"))
+    desk.show(ANNA, frames=2)
+    state = desk.board.read()
+    assert state is not None
+    assert (state.paused, state.wish) == (True, 3)
+    assert desk.events() == [("start", "anna"), ("end", "anna")]
+    desk.ask(
+        ResumeRequest(), Switched
+    )  # somebody at the device decides otherwise; the old wish stays granted
+    desk.wait(1.0)
+    assert desk.ask(StatusRequest(), ServiceStatus).state == "running"
+    desk.wishes.show(Wish(number=4, verb="pause"))
+    desk.wait(0.1)
+    desk.wishes.show(Wish(number=5, verb="resume"))
+    desk.wait(0.1)
+    desk.wait(0.1)
+    state = desk.board.read()
+    assert state is not None
+    assert (state.paused, state.wish) == (False, 5)
+
+
+def test_a_wish_to_restart_ends_the_service_once() -> None:
+    desk = Desk()
+    desk.wishes.show(Wish(number=1, verb="restart"))
+    desk.wait(0.1)
+    desk.wait(0.1)
+    assert desk.restarts == 1
+
+
+def test_a_wish_from_before_the_service_began_is_not_granted() -> None:
+    desk = Desk()
+    desk.wishes.show(Wish(number=9, verb="restart"))
+    again = Desk(wishes=desk.wishes)
+    again.wait(0.1)
+    again.wait(0.1)
+    assert again.restarts == 0
