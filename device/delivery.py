@@ -22,6 +22,7 @@ import msgspec
 from device.announcements import JSON
 from device.errors import StorageError
 from device.mqtt_messages import Message
+from device.payloads import utc_ns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +39,10 @@ NS = 1_000_000_000
 LATE_EXPIRY_S = 7 * 24 * 3600
 RETRY_MAX_S = 60.0
 STORAGE_RETRY_NS = NS
+DAY_NS = 24 * 3600 * NS
+GATHER_NS = (
+    NS // 20
+)  # acknowledgements of so long leave the outbox in one commit: the medium wears by commits
 NO_SUBSCRIBER = 0x10
 
 
@@ -64,9 +69,16 @@ class Delivery:
     """The outbox's side of the forwarder."""
 
     def __init__(
-        self, outbox: Outbox, clock: Clock, troubles: Troubles, uniform: Callable[[float, float], float]
+        self,
+        outbox: Outbox,
+        clock: Clock,
+        troubles: Troubles,
+        uniform: Callable[[float, float], float],
+        *,
+        max_age_days: int = 30,
     ) -> None:
         self.counters = Counters()
+        self.max_age_days = max_age_days
         self._outbox = outbox
         self._clock = clock
         self._troubles = troubles
@@ -136,7 +148,10 @@ class Delivery:
 
     def settle(self, now: Stamp) -> None:
         """Takes what was delivered out of the outbox; tried again later where the disk refuses."""
-        if not self._delivered or now.boot_ns < self._settle_ns:
+        if not self._delivered:
+            self._settle_ns = max(self._settle_ns, now.boot_ns + GATHER_NS)
+            return
+        if now.boot_ns < self._settle_ns:
             return
         try:
             self._outbox.acknowledge(sorted(self._delivered))
@@ -158,12 +173,37 @@ class Delivery:
             self._more = bool(events)
             if events:
                 self._cursor = (events[-1].boot, events[-1].seq)
-                found += [event for event in events if event.id not in self._delivered]
+                found += self._worth_sending([event for event in events if event.id not in self._delivered])
         if not self._delivered:  # else it is `settle` that knows whether the outbox is well
             self._troubles.clear("outbox_failed")
         return found
+
+    def _worth_sending(self, events: list[Event]) -> list[Event]:
+        """Gives up what is older than anybody wants to hear of."""
+        now = self._clock.now()
+        old = [event.id for event in events if age_days(event, self._clock.boot_id, now) > self.max_age_days]
+        if not old:
+            return events
+        self._outbox.drop(old)
+        log.warning("events_dropped count=%d text='older than events.outbox_keep_days'", len(old))
+        return [event for event in events if event.id not in old]
 
     def _storage_trouble(self, error: StorageError, now: Stamp) -> int:
         """Raises the alert; returns when to try again (boot time, ns)."""
         self._troubles.raise_("outbox_failed", error.message, error.hint)
         return now.boot_ns + STORAGE_RETRY_NS
+
+
+def age_days(event: Event, boot_id: str, now: Stamp) -> float:
+    """How old an event is by what can be trusted: boot time within a boot, else UTC where both ends were synchronised.
+
+    0 where nobody can tell: it is kept, and the size of the outbox bounds how much of that there can be.
+    """
+    if event.boot == boot_id:
+        return (now.boot_ns - event.mono_ms * 1_000_000) / DAY_NS
+    if event.clock != "synced" or not now.synced:
+        return 0.0
+    try:
+        return (now.utc_ns - utc_ns_of(event.ts)) / DAY_NS
+    except (ValueError, OverflowError):
+        return 0.0

@@ -91,6 +91,7 @@ class ForwardService:
             uniform=random.uniform,
             correspondents=self._correspondents(config),
         )
+        self._forwarder.delivery.max_age_days = config.events.outbox_keep_days
         worker = Worker("forward", self._forwarder.step, cleanup=self._forwarder.close, patience_s=PATIENCE_S)
         self._supervisor = Supervisor(SystemdNotifier(notify_socket), [worker])
 
@@ -149,6 +150,7 @@ class ForwardService:
             self._correspondents(new),
         )
         self._config = new
+        self._forwarder.delivery.max_age_days = new.events.outbox_keep_days
         logging.getLogger("porter").setLevel(new.log.level.upper())
         self._troubles.clear("config_rejected")
         log.info("config_reloaded")

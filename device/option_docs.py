@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import msgspec
 import msgspec.inspect as mi
 
-from device.options import Config, Section
+from device.option_form import Section
+from device.options import Config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

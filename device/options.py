@@ -7,30 +7,12 @@ An option marked `restart` cannot change under a running service: a SIGHUP that 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-
-def option(doc: str, *, unit: str = "", form: str = "", restart: bool = False, **limits: Any) -> Meta:
-    """An option's declaration: its doc sentence, unit and limits (ge, le, gt, lt, pattern, min_length ...).
-
-    `form` says a pattern in words. Unit, form and restart travel as `x-unit`, `x-form` and `x-restart` in the schema.
-    """
-    extras = {"x-unit": unit, "x-form": form, "x-restart": restart}
-    return Meta(
-        description=doc, extra_json_schema={key: value for key, value in extras.items() if value}, **limits
-    )
-
-
-NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-NAME_FORM = "1 to 63 small letters, digits, - and _"
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of all sections: immutable, unknown keys refused. A section's docstring is its doc."""
+from device.option_form import NAME, NAME_FORM, Fraction, Section, option
 
 
 class DeviceOptions(Section, frozen=True):
@@ -245,6 +227,20 @@ class EventOptions(Section, frozen=True):
     publish_labels: Annotated[
         bool, option("Whether events carry the subject's label, not only the opaque ref.")
     ] = False
+    outbox_max_mb: Annotated[
+        int,
+        option(
+            "Size of the outbox; beyond it the oldest events are dropped, and counted. 1 MB holds some 1,000 events.",
+            unit="MB",
+            ge=1,
+            le=4096,
+            restart=True,
+        ),
+    ] = 64
+    outbox_keep_days: Annotated[
+        int,
+        option("Events older than this are dropped instead of sent, and counted.", unit="days", ge=1, le=365),
+    ] = 30
     live_max_age_s: Annotated[
         int, option("An event older than this is never sent as live.", unit="s", ge=5, le=120)
     ] = 30

@@ -205,6 +205,14 @@ class Outbox(Protocol):
         """Takes the label out of all waiting events about `ref`, durably; returns of how many. Raises StorageError."""
         ...
 
+    def drop(self, ids: Iterable[str]) -> None:
+        """Gives events up, durably, and counts them; unknown ids are ignored."""
+        ...
+
+    def dropped(self) -> int:
+        """How many events were given up: too old, or the oldest of too many."""
+        ...
+
     def depth(self) -> int:
         """How many events wait."""
         ...

@@ -35,6 +35,7 @@ FRAME_WAIT_S = 0.1
 BOARD_PERIOD_NS = 5_000_000_000
 EXPIRY_PERIOD_NS = 1_000_000_000
 NOTE_PERIOD_NS = 3_600_000_000_000
+DROPPING_NS = 3_600_000_000_000
 SOON_PERIOD_NS = 60_000_000_000
 SOON_NS = 14 * DAY_NS
 
@@ -79,6 +80,8 @@ class Recogniser:
         self._expiry_ns = 0
         self._soon_ns = 0
         self._troubles_shown = 0
+        self._dropped: int | None = None  # how many events the outbox had dropped
+        self._dropping_until_ns = 0  # so long that is an alert
         self.looking = True  # False while paused: a frame that was on its way then is dropped
         self.wish = 0  # the number of the last one of the broker's that was granted
         self.after_frame: Callable[[], None] = lambda: None
@@ -150,15 +153,28 @@ class Recogniser:
     def commit(self, sightings: list[Sighting]) -> None:
         """Commits the events of these sightings, after those that could not be committed before."""
         self._unsaved += [self._maker.event(sighting) for sighting in sightings]
-        if not self._unsaved:
+        if self._unsaved and not self._save():
             return
+        if self._clock.now().boot_ns >= self._dropping_until_ns:
+            self._troubles.clear("outbox_full")
+
+    def _save(self) -> bool:
         try:
             self._outbox.append(self._unsaved)
+            self._unsaved = []
+            dropped = self._outbox.dropped()
         except StorageError as error:
             self._troubles.raise_("outbox_full", error.message, error.hint)
-            return
-        self._unsaved = []
-        self._troubles.clear("outbox_full")
+            return False
+        if self._dropped is not None and dropped > self._dropped:
+            self._dropping_until_ns = self._clock.now().boot_ns + DROPPING_NS
+            self._troubles.raise_(
+                "outbox_full",
+                "the outbox holds as many events as it may: the oldest are dropped (porter outbox)",
+                "why does the broker not take them? events.outbox_max_mb says how many may wait",
+            )
+        self._dropped = dropped
+        return True
 
     def _do_asked(self) -> None:
         while True:

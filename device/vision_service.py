@@ -181,7 +181,9 @@ class VisionService:
                 f"the gallery held {registrar.returned} whose consent had ended: an old copy? They were erased again",
                 "do not put back old copies of the gallery",
             )
-        outbox = SqliteOutbox(shared_folder(state_dir) / OUTBOX)
+        outbox = SqliteOutbox(
+            shared_folder(state_dir) / OUTBOX, max_bytes=config.events.outbox_max_mb * 1_000_000
+        )
         for name, aside in (("gallery", gallery.set_aside), ("outbox", outbox.set_aside)):
             if aside is not None:
                 self._troubles.raise_(

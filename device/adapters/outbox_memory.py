@@ -24,14 +24,22 @@ class MemoryOutbox:
     """Failures are asked for in the constructor.
 
     full_after: appends beyond so many events fail; unreadable: every peek fails; stuck: every acknowledge fails.
+    holds: beyond so many events the oldest are dropped, as by a file of bounded size.
     """
 
     def __init__(
-        self, *, full_after: int | None = None, unreadable: bool = False, stuck: bool = False
+        self,
+        *,
+        full_after: int | None = None,
+        unreadable: bool = False,
+        stuck: bool = False,
+        holds: int | None = None,
     ) -> None:
         self.full_after = full_after
         self.unreadable = unreadable
         self.stuck = stuck
+        self.holds = holds
+        self._dropped = [0]
         self._events: list[Event] = []
         self._last_seq: dict[str, int] = {}
         self._commits: dict[int, int] = {}
@@ -39,7 +47,10 @@ class MemoryOutbox:
 
     def view(self) -> MemoryOutbox:
         """The same outbox as another process has it open."""
-        other = MemoryOutbox(full_after=self.full_after, unreadable=self.unreadable, stuck=self.stuck)
+        other = MemoryOutbox(
+            full_after=self.full_after, unreadable=self.unreadable, stuck=self.stuck, holds=self.holds
+        )
+        other._dropped = self._dropped
         other._events, other._last_seq, other._commits = self._events, self._last_seq, self._commits
         return other
 
@@ -53,6 +64,9 @@ class MemoryOutbox:
             self._last_seq[event.boot] = seq
             committed.append(msgspec.structs.replace(event, seq=seq))
         self._events.extend(committed)
+        if self.holds is not None and len(self._events) > self.holds:
+            self._dropped[0] += len(self._events) - self.holds
+            self._events[:] = self._events[-self.holds :]
         self._commit()
         return committed
 
@@ -86,6 +100,16 @@ class MemoryOutbox:
         if named:
             self._commit()
         return len(named)
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Forgets these events and counts them."""
+        before = len(self._events)
+        self.acknowledge(ids)
+        self._dropped[0] += before - len(self._events)
+
+    def dropped(self) -> int:
+        """How many were given up."""
+        return self._dropped[0]
 
     def depth(self) -> int:
         """How many events wait."""

@@ -4,6 +4,9 @@
 `seq` is given inside the transaction that commits the event, per boot and without gaps. It is kept in the table `boot`,
 so that it goes on after a restart of either service and after the outbox was emptied. A body that cannot be decoded
 goes to the table `dead` and never blocks the rest. Damage to the file itself: see `sqlite_file.py`.
+
+The file is bounded: where it would grow beyond `max_bytes` the oldest events go, within the transaction that commits
+the new ones, and are counted in the table `dropped`. A subscriber sees a gap in `seq`.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ import msgspec
 from msgspec import UNSET
 
 from device.errors import StorageError
+from device.outbox_file import DROPPED_TOTAL, SCHEMA, used_bytes
 from device.payloads import Event, without_label
-from device.sqlite_file import Schema, SqliteFile, transaction
+from device.sqlite_file import SqliteFile, transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,27 +29,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("porter.outbox")
 
-SCHEMA = Schema(
-    application_id=0x506F7274,  # "Port"
-    version=1,
-    tables="""
-        CREATE TABLE boot (k INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, last_seq INTEGER NOT NULL)
-            STRICT;
-        CREATE TABLE event (boot INTEGER NOT NULL REFERENCES boot, seq INTEGER NOT NULL, id TEXT NOT NULL UNIQUE,
-            body BLOB NOT NULL, PRIMARY KEY (boot, seq)) STRICT;
-        CREATE TABLE dead (id TEXT PRIMARY KEY, boot TEXT NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL,
-            reason TEXT NOT NULL) STRICT;
-    """,
-    probes=(
-        "SELECT k, id, last_seq FROM boot LIMIT 0",
-        "SELECT boot, seq, id, body FROM event LIMIT 0",
-        "SELECT id, boot, seq, body, reason FROM dead LIMIT 0",
-    ),
-)
 OLDEST = (
     "SELECT event.boot, boot.id, event.seq, event.id, event.body FROM event JOIN boot ON boot.k = event.boot"
     " WHERE (event.boot, event.seq) > (?, ?) ORDER BY event.boot, event.seq LIMIT ?"
 )
+COUNT_ONE = (
+    "INSERT INTO dropped SELECT boot.id, 1 FROM event JOIN boot ON boot.k = event.boot WHERE event.id = ?"
+    " ON CONFLICT (boot) DO UPDATE SET events = events + 1"
+)
+DEFAULT_MAX_BYTES = 64_000_000
+DROP_AT_ONCE = 50
 BURY = (
     "INSERT OR REPLACE INTO dead SELECT event.id, boot.id, event.seq, event.body, ? FROM event"
     " JOIN boot ON boot.k = event.boot WHERE event.id = ?"
@@ -55,7 +48,10 @@ BURY = (
 class SqliteOutbox:
     """One process's view of the outbox at `path`. Belongs to one thread at a time."""
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES, busy_timeout_s: float = 5.0
+    ) -> None:
+        self._max_bytes = max_bytes
         self._file = SqliteFile(path, SCHEMA, busy_timeout_s=busy_timeout_s)
         self._decoder = msgspec.json.Decoder(Event)
         self._last_seq: dict[str, int] = {}
@@ -71,7 +67,9 @@ class SqliteOutbox:
 
         def work(db: sqlite3.Connection) -> list[Event]:
             with transaction(db):
-                return [self._insert(db, event) for event in events]
+                appended = [self._insert(db, event) for event in events]
+                self._make_room(db)
+                return appended
 
         committed = self._file.run(work) if events else []
         self._last_seq.update((event.boot, event.seq) for event in committed)
@@ -133,6 +131,26 @@ class SqliteOutbox:
 
         return self._file.run(work)
 
+    def drop(self, ids: Iterable[str]) -> None:
+        """Gives events up, durably, and counts them; unknown ids are ignored. Raises StorageError."""
+        wanted = [(event_id,) for event_id in ids]
+
+        def work(db: sqlite3.Connection) -> None:
+            with transaction(db):
+                db.executemany(COUNT_ONE, wanted)
+                db.executemany("DELETE FROM event WHERE id = ?", wanted)
+
+        if wanted:
+            self._file.run(work)
+
+    def dropped(self) -> int:
+        """How many events were given up since this outbox was made. Raises StorageError."""
+        return self._file.run(lambda db: int(db.execute(DROPPED_TOTAL).fetchone()[0]))
+
+    def size_bytes(self) -> int:
+        """Bytes in use. Raises StorageError."""
+        return self._file.run(used_bytes)
+
     def depth(self) -> int:
         """How many events wait. Raises StorageError."""
         return self._file.run(lambda db: int(db.execute("SELECT count(*) FROM event").fetchone()[0]))
@@ -151,6 +169,21 @@ class SqliteOutbox:
     def close(self) -> None:
         """Closes the database and lets go of its lock."""
         self._file.close()
+
+    def _make_room(self, db: sqlite3.Connection) -> None:
+        """Drops the oldest, some at a time, while more is in use than may be; what was just committed stays."""
+        gone = 0
+        while used_bytes(db) > self._max_bytes:
+            oldest = db.execute(OLDEST, (0, 0, DROP_AT_ONCE + 1)).fetchall()[:-1]
+            if not oldest:
+                break
+            db.executemany(COUNT_ONE, [(row[3],) for row in oldest])
+            db.executemany(
+                "DELETE FROM event WHERE boot = ? AND seq = ?", [(row[0], row[2]) for row in oldest]
+            )
+            gone += len(oldest)
+        if gone:
+            log.warning("events_dropped count=%d text='the outbox is full: the oldest go'", gone)
 
     def _insert(self, db: sqlite3.Connection, event: Event) -> Event:
         row = db.execute("SELECT k, last_seq FROM boot WHERE id = ?", (event.boot,)).fetchone()

@@ -160,3 +160,15 @@ def test_forgetting_the_label_of_nobody_changes_nothing(open_outbox: Opener) -> 
     outbox.append([make_event(1, person=Person("p_aaaa", "anna"))])
     assert outbox.forget_label("p_cccc") == 0
     assert outbox.peek(1)[0].person.label == "anna"
+
+
+def test_what_is_given_up_is_gone_and_counted_for_good(open_outbox: Opener) -> None:
+    outbox = open_outbox()
+    outbox.append([make_event(number) for number in (1, 2, 3)])
+    outbox.drop([event_id(1), event_id(3), event_id(99)])
+    outbox.drop([event_id(1)])
+    assert ids(outbox) == [event_id(2)]
+    assert (outbox.depth(), outbox.dropped()) == (1, 2)
+    assert open_outbox().dropped() == 2
+    (event,) = outbox.append([make_event(4)])
+    assert event.seq == 4, "the gap shows what was given up"

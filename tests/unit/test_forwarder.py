@@ -107,3 +107,16 @@ def test_retries_come_at_first_often_and_never_more_than_a_minute_apart() -> Non
     gaps = [later - earlier for earlier, later in pairwise(tries)]
     assert gaps[:6] == [2, 4, 8, 16, 32, 60]
     assert max(gaps) == 60
+
+
+def test_what_is_older_than_anybody_wants_to_hear_of_is_given_up_and_counted() -> None:
+    rig = Rig()
+    rig.forwarder.delivery.max_age_days = 2
+    rig.writer.append([rig.event(1)])
+    rig.clock.advance(3 * 86_400.0)
+    rig.writer.append([rig.event(2)])
+    rig.alive()
+    rig.steps(20)
+    assert [event.id for event in rig.bodies("/match")] == [event_id(2)]
+    assert rig.bodies("/match/late") == []
+    assert rig.writer.dropped() == 1

@@ -18,7 +18,8 @@ import pytest
 
 from device.adapters.outbox_memory import MemoryOutbox
 from device.adapters.outbox_sqlite import SqliteOutbox
-from device.errors import StorageError
+from device.errors import InputError, StorageError
+from device.outbox_file import look_into
 from tests.events import event_id, make_event
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 ROUNDS = 30
+PAGE = 1024
 
 
 @pytest.fixture
@@ -123,11 +125,11 @@ def test_damage_that_shows_itself_while_both_have_it_open_loses_no_new_event(pat
     fill(path, 4)
     writer, reader = SqliteOutbox(path), SqliteOutbox(path)
     writer.append([make_event(50)])
+    with closing(sqlite3.connect(path)) as db:  # what is read below comes from the file, not from its log
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with path.open("r+b") as file:  # a bad block: everything after the first page
-        file.seek(4096)
-        file.write(b"\xa5" * (path.stat().st_size - 4096))
-    for log_file in path.parent.glob("outbox.sqlite-wal"):
-        log_file.write_bytes(b"")
+        file.seek(PAGE)
+        file.write(b"\xa5" * (path.stat().st_size - PAGE))
     with pytest.raises(StorageError, match="another process still has it open"):
         SqliteOutbox(path, busy_timeout_s=0.1)
     reader._file.let_go()  # in life these are two processes; the reader's next call would do this
@@ -283,3 +285,74 @@ def test_the_fake_fails_as_it_is_told_to() -> None:
         MemoryOutbox(unreadable=True).peek(1)
     with pytest.raises(StorageError, match="full"):
         MemoryOutbox(stuck=True).acknowledge(["x"])
+
+
+def test_a_full_outbox_drops_the_oldest_and_counts_them(path: Path) -> None:
+    """1,000 events of some 600 bytes do not fit into 300 KB: the newest stay, in order, the rest is a gap in `seq`."""
+    with closing(SqliteOutbox(path, max_bytes=300_000)) as outbox:
+        for start in range(0, 1000, 20):
+            outbox.append([make_event(number) for number in range(start, start + 20)])
+        assert outbox.size_bytes() <= 300_000
+        waiting = list(outbox.peek(10_000))
+        seqs = [event.seq for event in waiting]
+        assert seqs == list(range(1001 - len(seqs), 1001))
+        assert 100 < len(seqs) < 600
+        assert outbox.dropped() == 1000 - len(seqs)
+        assert path.stat().st_size < 600_000
+
+
+def test_one_commit_larger_than_the_outbox_is_kept_as_far_as_it_fits(path: Path) -> None:
+    with closing(SqliteOutbox(path, max_bytes=100_000)) as outbox:
+        outbox.append([make_event(number) for number in range(2000)])
+        assert outbox.size_bytes() <= 100_000
+        assert outbox.peek(10_000)[-1].seq == 2000
+
+
+def test_a_look_into_the_outbox_tells_all_and_changes_nothing(path: Path) -> None:
+    fill(path, 4)
+    with closing(SqliteOutbox(path)) as outbox:
+        outbox.drop([event_id(0)])
+        report = look_into(path)
+    assert (report.depth, report.dropped, report.dead, report.set_aside) == (3, 1, 0, [])
+    (boot,) = report.boots
+    assert (boot.waiting, boot.first, boot.last, boot.last_seq, boot.dropped) == (3, 2, 4, 4, 1)
+    assert report.oldest == make_event(1).ts
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.suffix == ".sqlite"}
+    look_into(path)
+    assert before == {
+        file.name: file.read_bytes() for file in path.parent.iterdir() if file.suffix == ".sqlite"
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no outbox"),
+        (b"", "expected an outbox of version 1"),
+        (b"not a database" * 100, "cannot be read"),
+    ],
+)
+def test_what_is_no_outbox_is_named_and_left_alone(path: Path, content: bytes | None, said: str) -> None:
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        look_into(path)
+    assert (path.read_bytes() if content is not None else None) == content
+    assert [file for file in path.parent.iterdir() if file != path] == []
+
+
+def test_an_outbox_of_a_newer_porter_is_not_touched_by_a_look(path: Path) -> None:
+    fill(path, 1)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 7")
+    with pytest.raises(InputError, match="version 7"):
+        look_into(path)
+
+
+def test_an_outbox_from_before_there_were_drops_is_opened_as_it_is(path: Path) -> None:
+    fill(path, 2)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE dropped")
+    assert look_into(path).dropped == 0
+    with closing(SqliteOutbox(path)) as outbox:
+        assert (outbox.depth(), outbox.dropped()) == (2, 0)

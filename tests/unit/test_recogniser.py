@@ -148,6 +148,19 @@ def test_what_a_full_disk_refuses_waits_and_comes_in_order() -> None:
     assert service.codes() == []
 
 
+def test_an_outbox_that_drops_the_oldest_is_an_alert_until_an_hour_without() -> None:
+    service = Service(outbox=MemoryOutbox(holds=1))
+    service.show(ANNA, frames=5)
+    assert service.codes() == []
+    service.wait(6)
+    assert service.events() == [("end", "Anna")], "the end took the start's place"
+    assert service.codes() == ["outbox_full"]
+    service.wait(3500)
+    assert service.codes() == ["outbox_full"]
+    service.wait(101)
+    assert service.codes() == []
+
+
 def test_recognition_goes_on_while_the_disk_is_full() -> None:
     service = Service(outbox=MemoryOutbox(full_after=0))
     service.show(ANNA, frames=5)
