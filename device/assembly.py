@@ -14,7 +14,7 @@ from device.adapters.camera_files import FilesCamera, kind_of
 from device.adapters.models_folder import default_folder, load_manifest
 from device.errors import InputError
 from device.inference import open_interpreter
-from device.payloads import CameraInfo, ModelHashes, ModelInfo
+from device.payloads import CameraInfo, InferenceTimes, ModelHashes, ModelInfo
 from device.pipeline import Pipeline
 from device.recognition.events import EventMaker
 from device.recognition.operating_point import OperatingPoint
@@ -85,6 +85,14 @@ class Models:
     def hashes(self) -> ModelHashes:
         """Both files' hashes, as events carry them."""
         return ModelHashes(f"sha256:{self.detector.variant.sha256}", f"sha256:{self.embedder.variant.sha256}")
+
+    def times(self) -> list[InferenceTimes]:
+        """How long the last inferences of each took."""
+        found = [
+            (model.manifest.task, model.opened.interpreter.percentiles_ms())
+            for model in (self.detector, self.embedder)
+        ]
+        return [InferenceTimes(task, *times) for task, times in found if times is not None]
 
     def lost(self) -> HardwareError | None:
         """Why a model does not run on the Edge TPU as configured; None when all is as it should be."""

@@ -97,6 +97,11 @@ class ControlDesk:
         self._enrolments.watch(now.boot_ns)
         self._heed()
 
+    @property
+    def rate_hz(self) -> float:
+        """Frames processed a second, of late."""
+        return round(self._rate_hz, 1)
+
     def _newest_wish(self) -> Wish | None:
         return self._wishes.read() if self._wishes else None
 
@@ -153,7 +158,7 @@ class ControlDesk:
             camera=config.camera.name,
             source=config.camera.source,
             simulated=config.camera.source == "files",
-            fps=round(self._rate_hz, 1),
+            fps=self.rate_hz,
             frames=counters.frames,
             faces_seen=counters.faces,
             embedded=counters.embedded,

@@ -20,12 +20,14 @@ from device.adapters.lamp_sysfs import SysfsLamp
 from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
+from device.adapters.vitals_linux import LinuxVitals
 from device.adapters.wish_file import FileWishes
 from device.announcements import Names
 from device.config import changed_restart_options, load
 from device.errors import ConfigError, InputError, PorterError, StorageError
 from device.folders import BOARD, FORWARD, OUTBOX, SHARED, WISHES, existing_folder, shared_folder
 from device.forwarder import Forwarder
+from device.health import HealthReport
 from device.logs import setup_logging
 from device.orders import Orders
 from device.supervisor import Supervisor, Worker
@@ -156,17 +158,28 @@ class ForwardService:
         log.info("config_reloaded")
 
     def _correspondents(self, config: Config) -> list[Correspondent]:
+        names = self._names(config)
+        health = HealthReport(
+            names,
+            board=self._board,
+            outbox=self._outbox,
+            vitals=LinuxVitals(Path(config.device.state_dir)),
+            troubles=self._troubles,
+            counters=lambda: self._forwarder.delivery.counters,
+            connects=lambda: self._forwarder.connects,
+        )
         if not config.mqtt.commands:
-            return []
+            return [health]
         return [
+            health,
             Orders(
-                self._names(config),
+                names,
                 board=self._board,
                 wishes=FileWishes(Path(config.device.run_dir) / FORWARD / WISHES),
                 lamp=self._lamp,
                 republish=self._republish,
                 restart=self._end,
-            )
+            ),
         ]
 
     def _republish(self) -> None:

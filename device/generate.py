@@ -19,7 +19,7 @@ import msgspec
 
 from device.option_docs import OptionDoc, SectionDoc, sections_table
 from device.options import Config
-from device.payloads import Alert, Command, CommandResult, Event, Info, Presence
+from device.payloads import Alert, Command, CommandResult, Event, Health, Info, Presence
 
 ROOT = Path(__file__).resolve().parents[1]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,6 +28,7 @@ PAYLOADS: dict[str, type[msgspec.Struct]] = {
     "presence": Presence,
     "info": Info,
     "alert": Alert,
+    "health": Health,
     "command": Command,
     "command-result": CommandResult,
 }

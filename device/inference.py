@@ -17,12 +17,12 @@ from device.adapters.interpreter_tflite import TfliteInterpreter, find_runtime
 from device.adapters.model_tflite import read_model
 from device.adapters.models_folder import check_file, pick_variant
 from device.errors import HardwareError, InputError
+from device.inference_times import TimedInterpreter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from device.adapters.models_folder import Delegate, Manifest, Variant
-    from device.ports import Interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Opened:
     """A model that runs. `delegate` is what really runs it; `lost` says why it is not the one asked for."""
 
     variant: Variant
-    interpreter: Interpreter
+    interpreter: TimedInterpreter
     delegate: Delegate
     lost: HardwareError | None = None
 
@@ -94,12 +94,12 @@ def open_interpreter(
         if fallback != "cpu":
             raise
         return Opened(*_on_cpu(folder, manifest, None, runtime, threads), "cpu", lost)
-    return Opened(chosen, interpreter, "edgetpu")
+    return Opened(chosen, TimedInterpreter(interpreter), "edgetpu")
 
 
 def _on_cpu(
     folder: Path, manifest: Manifest, name: str | None, runtime: str, threads: int
-) -> tuple[Variant, TfliteInterpreter]:
+) -> tuple[Variant, TimedInterpreter]:
     variant = pick_variant(manifest, "cpu", name)
     interpreter = TfliteInterpreter(
         check_file(folder, manifest, variant),
@@ -108,7 +108,7 @@ def _on_cpu(
         runtime=runtime,
         threads=threads,
     )
-    return variant, interpreter
+    return variant, TimedInterpreter(interpreter)
 
 
 def _require_compiled(path: Path) -> None:

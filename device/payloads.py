@@ -196,6 +196,70 @@ class CommandResult(Payload, frozen=True):
     ts: Time
 
 
+class InferenceTimes(Payload, frozen=True):
+    """How long the last inferences of one model took."""
+
+    task: Literal["detector", "embedder"]
+    p50_ms: Annotated[float, Meta(ge=0)]
+    p95_ms: Annotated[float, Meta(ge=0)]
+
+
+class VisionFigures(Payload, frozen=True):
+    """What the vision service measures of itself, for `health`. fps: frames processed a second."""
+
+    fps: Annotated[float, Meta(ge=0)]
+    frames: Annotated[int, Meta(ge=0)]
+    inference: list[InferenceTimes]
+
+
+class Reading(Payload, frozen=True):
+    """A sensor's value, or null and why there is none."""
+
+    value: float | None
+    reason: str = ""
+
+
+class Temperatures(Payload, frozen=True):
+    """Degrees Celsius."""
+
+    cpu: Reading
+    tpu: Reading
+
+
+class OutboxFigures(Payload, frozen=True):
+    """What waits, and what was given up; null where the outbox cannot be read."""
+
+    depth: int | None
+    dropped: int | None
+
+
+class DeliveryFigures(Payload, frozen=True):
+    """Publications since the forwarder began: acknowledged live or late, of these without a subscriber, refused."""
+
+    live: int
+    late: int
+    no_subscriber: int
+    refused: int
+    connects: int
+
+
+class Health(Payload, frozen=True):
+    """Body of `health`, every minute, not retained. vision: null while the vision service says nothing."""
+
+    v: Literal[1]
+    device: str
+    boot: str
+    ts: Time
+    uptime_s: Annotated[float, Meta(ge=0, description="Since boot")]
+    vision: VisionFigures | None
+    temperatures_c: Temperatures
+    undervoltage: bool | None
+    disk_free_mb: int | None
+    memory_mb: float | None
+    outbox: OutboxFigures
+    delivery: DeliveryFigures
+
+
 class Wish(Payload, frozen=True):
     """What the forwarder hands on from the broker to the vision service: all that a command can reach there.
 
@@ -221,6 +285,7 @@ class ServiceState(Payload, frozen=True):
     troubles: list[Trouble]
     paused: bool = False
     wish: int = 0  # the number of the last one that was granted
+    figures: VisionFigures | None = None
 
 
 def rfc3339(utc_ns: int) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from device.ledger import LedgerEntry
     from device.mqtt_messages import BrokerSignal, Message
-    from device.payloads import Event, ServiceState, Wish
+    from device.payloads import Event, Reading, ServiceState, Wish
     from device.records import Consent, Frame, LedgerHead, Stamp, Subject
 
 
@@ -285,6 +285,26 @@ class Wishes(Protocol):
 
     def read(self) -> Wish | None:
         """The newest; None where there is none or it cannot be read (logged once)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VitalSigns:
+    """What the board's sensors say; a reading without a value says why. memory_mb: of this process."""
+
+    cpu_c: Reading
+    tpu_c: Reading
+    undervoltage: bool | None
+    disk_free_mb: int | None
+    disk_share_free: float | None
+    memory_mb: float | None
+
+
+class Vitals(Protocol):
+    """The board's sensors."""
+
+    def read(self) -> VitalSigns:
+        """All of them now; never raises."""
         ...
 
 

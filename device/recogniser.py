@@ -21,7 +21,7 @@ from device.recognition.gallery import Gallery
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from device.payloads import CameraInfo, Event, ModelInfo, Presence
+    from device.payloads import CameraInfo, Event, ModelInfo, Presence, VisionFigures
     from device.pipeline import Pipeline
     from device.ports import Clock, GalleryStore, Outbox, StateBoard
     from device.recognition.events import EventMaker
@@ -84,6 +84,7 @@ class Recogniser:
         self._dropping_until_ns = 0  # so long that is an alert
         self.looking = True  # False while paused: a frame that was on its way then is dropped
         self.wish = 0  # the number of the last one of the broker's that was granted
+        self.figures: Callable[[], VisionFigures | None] = lambda: None
         self.after_frame: Callable[[], None] = lambda: None
         self.refresh_gallery()
 
@@ -290,6 +291,7 @@ class Recogniser:
             troubles=self._troubles.standing(),
             paused=not self.looking,
             wish=self.wish,
+            figures=self.figures(),
         )
         try:
             self._board.show(state)

@@ -37,6 +37,7 @@ from device.errors import ConfigError, PorterError
 from device.folders import BOARD, FORWARD, LAST_SEEN, LEDGER, OUTBOX, WISHES, existing_folder, shared_folder
 from device.logs import setup_logging
 from device.options import LogOptions, MqttOptions
+from device.payloads import VisionFigures
 from device.recogniser import Recogniser
 from device.registrar import Registrar
 from device.sealing import read_device_key
@@ -119,6 +120,7 @@ class VisionService:
             lambda: os.kill(os.getpid(), signal.SIGTERM),  # the unit starts it again: Restart=always
         )
         self._recogniser.after_frame = self._desk.watch
+        self._recogniser.figures = self._figures
         self._server = ControlServer(run_dir / SOCKET_NAME, self._desk.handle)
         workers = [
             Worker("control", self._server.step, cleanup=self._server.close),
@@ -133,6 +135,10 @@ class VisionService:
 
     def _ready(self) -> None:
         log.info("started device=%s camera=%s", self._config.device.id, self._config.camera.name)
+
+    def _figures(self) -> VisionFigures:
+        frames = self._recogniser.pipeline.counters.frames
+        return VisionFigures(self._desk.rate_hz, frames, self._built.models.times())
 
     def _tick(self) -> None:
         if not self._clock.now().synced:

@@ -30,6 +30,7 @@ from device.assembly import (
 )
 from device.errors import HardwareError, InputError
 from device.inference import Opened
+from device.inference_times import TimedInterpreter
 from device.options import (
     CameraOptions,
     Config,
@@ -68,7 +69,7 @@ def fake(
         manifest = msgspec.structs.replace(manifest, input=picture)
     variant = manifest.variants[0]
     interpreter = RecordedInterpreter(variant.input_detail, variant.output_details, [])
-    return LoadedModel(manifest, Opened(variant, interpreter, delegate, lost))
+    return LoadedModel(manifest, Opened(variant, TimedInterpreter(interpreter), delegate, lost))
 
 
 def test_the_default_models_load_and_say_what_they_are() -> None:
@@ -123,7 +124,7 @@ def test_an_embedder_without_an_embedding_is_a_user_error() -> None:
     detail = next(iter(model.interpreter.outputs.values()))
     odd = RecordedInterpreter(model.interpreter.input, {"vector": detail}, [])
     with pytest.raises(InputError, match=r"models.embedder: sface: not an embedder"):
-        make_embedder(LoadedModel(model.manifest, Opened(model.variant, odd, "cpu")))
+        make_embedder(LoadedModel(model.manifest, Opened(model.variant, TimedInterpreter(odd), "cpu")))
 
 
 def test_the_threshold_follows_from_the_target_and_the_gallerys_size() -> None:
