@@ -25,7 +25,7 @@ class Correspondent(Protocol):
         ...
 
     def connected(self, now: Stamp) -> None:
-        """A connection stands, or a reload put this correspondent in place: what was handed over may be lost."""
+        """A connection stands, a reload put this correspondent in place, or all is to be said again."""
         ...
 
     def received(self, message: Received, now: Stamp) -> None:

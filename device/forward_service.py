@@ -28,6 +28,7 @@ from device.errors import ConfigError, InputError, PorterError, StorageError
 from device.folders import BOARD, FORWARD, OUTBOX, SHARED, WISHES, existing_folder, shared_folder
 from device.forwarder import Forwarder
 from device.health import HealthReport
+from device.home_assistant import HomeAssistant
 from device.logs import setup_logging
 from device.orders import Orders
 from device.supervisor import Supervisor, Worker
@@ -168,19 +169,24 @@ class ForwardService:
             counters=lambda: self._forwarder.delivery.counters,
             connects=lambda: self._forwarder.connects,
         )
-        if not config.mqtt.commands:
-            return [health]
-        return [
-            health,
-            Orders(
-                names,
-                board=self._board,
-                wishes=FileWishes(Path(config.device.run_dir) / FORWARD / WISHES),
-                lamp=self._lamp,
-                republish=self._republish,
-                restart=self._end,
-            ),
-        ]
+        found: list[Correspondent] = [health]
+        if config.home_assistant.discovery:
+            prefix = config.home_assistant.prefix
+            found.append(
+                HomeAssistant(names, prefix=prefix, commands=config.mqtt.commands, uniform=random.uniform)
+            )
+        if config.mqtt.commands:
+            found.append(
+                Orders(
+                    names,
+                    board=self._board,
+                    wishes=FileWishes(Path(config.device.run_dir) / FORWARD / WISHES),
+                    lamp=self._lamp,
+                    republish=self._republish,
+                    restart=self._end,
+                )
+            )
+        return found
 
     def _republish(self) -> None:
         self._forwarder.republish()

@@ -120,6 +120,8 @@ class Forwarder:
         """On the worker's thread: all that is retained is sent once more."""
         self._shown.clear()
         self._look_ns = 0
+        for correspondent in self._correspondents:
+            correspondent.connected(self._clock.now())
 
     def step(self) -> None:
         """One turn: network, outbox, board. Takes some 20 ms when there is nothing to do."""

@@ -36,7 +36,8 @@ from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
 from device.folders import BOARD, FORWARD, LAST_SEEN, LEDGER, OUTBOX, WISHES, existing_folder, shared_folder
 from device.logs import setup_logging
-from device.options import LogOptions, MqttOptions
+from device.options import LogOptions
+from device.options_delivery import MqttOptions
 from device.payloads import VisionFigures
 from device.recogniser import Recogniser
 from device.registrar import Registrar
