@@ -9,7 +9,7 @@ DATA ?= ../shared/eval
 STRANGERS ?= 600
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
+.PHONY: help demo test system home-assistant soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,18 @@ soak-strangers: $(VENV)/test.stamp ## a long crowd of strangers (STRANGERS=600),
 tflite: $(VENV)/test.stamp .venv-tflite/stamp ## the inference tests under tflite-runtime 2.14 as well (Python 3.11)
 	$(BIN)/python -m pytest tests/unit/test_delegate.py --tflite-python .venv-tflite/bin/python
 
+# Home Assistant pins its world: an environment of its own, for Python 3.13.
+PYTHON313 ?= python3.13
+.venv-homeassistant/stamp: constraints-homeassistant.txt
+	@command -v $(PYTHON313) >/dev/null || { echo "Home Assistant needs Python 3.13: set PYTHON313=/path/to/python3.13" >&2; exit 2; }
+	@test -x .venv-homeassistant/bin/python || $(PYTHON313) -m venv .venv-homeassistant
+	@echo "setting up .venv-homeassistant (once, some minutes)"
+	.venv-homeassistant/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-homeassistant.txt
+	@touch $@
+
+home-assistant: $(VENV)/test.stamp .venv-homeassistant/stamp ## a real Home Assistant core finds the device (Python 3.13, mosquitto)
+	$(BIN)/python -m pytest -m system tests/homeassistant --homeassistant-python .venv-homeassistant/bin/python
+
 evaluate: $(VENV)/measure.stamp ## accuracy on DATA=folder: table, out/evaluate.json, plots
 	$(BIN)/porter evaluate --data $(DATA) $(if $(SOURCES),--sources $(SOURCES)) --out out
 
@@ -77,4 +89,4 @@ models: ## build the .tflite files again from their ONNX sources (an environment
 	models/build/build.sh $(if $(SOURCES),--sources $(SOURCES))
 
 clean: ## remove the environment and everything made
-	rm -rf $(VENV) .venv-tflite out build *.egg-info models/build/.venv models/build/out
+	rm -rf $(VENV) .venv-tflite .venv-homeassistant out build *.egg-info models/build/.venv models/build/out

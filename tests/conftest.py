@@ -32,6 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a Python with tflite-runtime instead of LiteRT: the inference tests run there too",
     )
     parser.addoption(
+        "--homeassistant-python",
+        metavar="PATH",
+        help="a Python with Home Assistant: its core then looks for the device",
+    )
+    parser.addoption(
         "--eval", metavar="DIR", help="the evaluation data (default: ../shared/eval beside the checkout)"
     )
     parser.addoption("--seed", type=int, default=1, metavar="N", help="what the fuzz tests throw")

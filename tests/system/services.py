@@ -66,6 +66,7 @@ class Site:
 
     def __init__(self, folder: Path, port: int, *, extra: str = "  tls: false") -> None:
         self.folder = folder
+        self.port = port
         self.config = folder / "porter.yaml"
         self.outbox = shared_folder(folder) / OUTBOX
         self.config.write_text(
