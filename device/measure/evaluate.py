@@ -31,7 +31,7 @@ from device.measure.degraded import Degraded, chosen, measure_degraded
 from device.measure.detection import Detected, detect_all
 from device.measure.embeddings import NOBODY, SECOND_LOOK, PictureSet, embed_pictures
 from device.measure.faces import FaceFinder
-from device.measure.galleries import GallerySize, filler_pictures, gallery_sizes
+from device.measure.galleries import GallerySize, gallery_sizes
 from device.measure.identification import Identification, identify
 from device.measure.plots import draw_all, require_matplotlib
 from device.measure.progress import Progress, clock
@@ -222,10 +222,7 @@ class Evaluation:
             | {search.picture for search in searches}
         )
         others = {path for pair in pairs for path in (pair.first, pair.second)}
-        enrolling = {search.picture for search in references}
-        if folder.searches:
-            fillers = filler_pictures(others, {search.identity for search in folder.searches})
-            enrolling |= {path for its in fillers.values() for path in its}
+        enrolling = {search.picture for search in references} | others
         cache = args.out / "cache" if args.cache else None
         finder = FaceFinder(load_model(self._config, self._config.models.detector, "detector"))
         with Progress("faces and embeddings", len(paths)) as progress:

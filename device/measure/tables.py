@@ -34,13 +34,19 @@ def print_verification(results: Mapping[str, Verification], facts: Mapping[str, 
                 percent(figures["accuracy"]),
                 percent(figures["std"]),
                 interval(figures["accuracy_95"]),
+                percent(figures["as_at_the_door"]["accuracy"]),
                 str(figures["pairs"]),
                 f"{threshold:.3f}" if threshold is not None else "-",
                 percent(kept) if kept is not None else "-",
                 f"{ms:.1f}" if ms is not None else "cached",
             )
         )
-    print(table(("variant", "accuracy", "std", "95 %", "pairs", "threshold", "TMR", "embed ms"), rows))
+    print(
+        table(
+            ("variant", "accuracy", "std", "95 %", "at the door", "pairs", "threshold", "TMR", "embed ms"),
+            rows,
+        )
+    )
 
 
 def print_identification(results: Mapping[str, Identification]) -> None:

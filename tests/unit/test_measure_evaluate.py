@@ -88,6 +88,7 @@ def result(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 def test_two_people_are_told_apart(result: tuple[Path, dict[str, Any]]) -> None:
     figures = result[1]["verification"]["cpu"]
     assert (figures["accuracy"], figures["std"], figures["pairs"]) == (1.0, 0.0, 4)
+    assert (figures["as_at_the_door"]["accuracy"], figures["as_at_the_door"]["std"]) == (1.0, 0.0)
     assert figures["accuracy_95"][0] == pytest.approx(
         0.51, abs=0.01
     )  # four pairs prove little, and it says so
