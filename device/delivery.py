@@ -119,6 +119,7 @@ class Delivery:
             msgspec.json.encode(body),
             expiry_s=max(1, left_ns // NS) if live else LATE_EXPIRY_S,
             content_type=JSON,
+            properties=cloud_event(event, names),
         )
         return Parcel(event, message, left_ns if live else None)
 
@@ -207,3 +208,14 @@ def age_days(event: Event, boot_id: str, now: Stamp) -> float:
         return (now.utc_ns - utc_ns_of(event.ts)) / DAY_NS
     except (ValueError, OverflowError):
         return 0.0
+
+
+def cloud_event(event: Event, names: Names) -> tuple[tuple[str, str], ...]:
+    """CloudEvents 1.0, binary mode of its MQTT binding: the attributes are user properties, the body is the data."""
+    return (
+        ("specversion", "1.0"),
+        ("id", event.id),
+        ("source", f"/{names.topic(event.camera)}"),
+        ("type", f"porter.match.{event.phase}.v1"),
+        ("time", event.ts),
+    )

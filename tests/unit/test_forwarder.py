@@ -120,3 +120,18 @@ def test_what_is_older_than_anybody_wants_to_hear_of_is_given_up_and_counted() -
     assert [event.id for event in rig.bodies("/match")] == [event_id(2)]
     assert rig.bodies("/match/late") == []
     assert rig.writer.dropped() == 1
+
+
+def test_a_match_is_a_cloud_event_in_its_properties() -> None:
+    rig = Rig()
+    rig.writer.append([rig.event(1, ts="2026-11-23T04:20:00.000Z")])
+    rig.steps(20)
+    (message,) = rig.exchange.on("/match")
+    assert dict(message.properties) == {
+        "specversion": "1.0",
+        "id": event_id(1),
+        "source": "/porter/v1/lobby-01/cam0",
+        "type": "porter.match.start.v1",
+        "time": "2026-11-23T04:20:00.000Z",
+    }
+    assert message.content_type == "application/json"
