@@ -45,6 +45,7 @@ VERBS = {
     ),
     "rename": Verb("device.commands.rename", "give a subject another label"),
     "ledger": Verb("device.commands.ledger", "verify the consent ledger, or show what it says of a subject"),
+    "listen": Verb("device.commands.listen", "print what devices publish on a broker, and check it"),
     "outbox": Verb("device.commands.outbox", "say what waits for the broker, and what was dropped"),
     "status": Verb("device.commands.status", "say what the vision service is doing"),
     "doctor": Verb(

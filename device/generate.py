@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from device.asyncapi import asyncapi_yaml
 from device.option_docs import OptionDoc, SectionDoc, sections_table
 from device.options import Config
 from device.payloads import Alert, Command, CommandResult, Event, Health, Info, Presence
@@ -146,7 +147,12 @@ def files() -> dict[str, str]:
     schemas = {f"config/schemas/{name}.schema.json": payload_schema(kind) for name, kind in PAYLOADS.items()}
     schemas["config/porter.schema.json"] = config_schema()
     texts = {path: _as_json(schema) for path, schema in schemas.items()}
-    return {"config/porter.yaml": porter_yaml(), "docs/config.md": reference_page(), **texts}
+    return {
+        "config/porter.yaml": porter_yaml(),
+        "config/asyncapi.yaml": asyncapi_yaml(),
+        "docs/config.md": reference_page(),
+        **texts,
+    }
 
 
 def out_of_date(root: Path) -> list[str]:

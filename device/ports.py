@@ -245,8 +245,11 @@ class Broker(Protocol):
     so that nothing old can ever appear on a live topic.
     """
 
-    def connect(self, will: Message, will_delay_s: int) -> None:
-        """Starts connecting; the outcome arrives through `poll`. Raises BrokerUnavailable where it fails at once."""
+    def connect(self, will: Message | None, will_delay_s: int) -> None:
+        """Starts connecting; the outcome arrives through `poll`. will None: for one who only listens.
+
+        Raises BrokerUnavailable where it fails at once.
+        """
         ...
 
     def publish(self, message: Message) -> int:

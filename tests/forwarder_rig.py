@@ -12,6 +12,7 @@ from device.adapters.clock import ManualClock
 from device.adapters.outbox_memory import MemoryOutbox
 from device.adapters.state_file import MemoryStateBoard
 from device.announcements import Names
+from device.contract import judge
 from device.forwarder import Forwarder
 from device.payloads import CameraInfo, Event, Presence, Present, ServiceState, Trouble, VisionInfo
 from device.troubles import Troubles
@@ -21,9 +22,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from device.correspondence import Correspondent
+    from device.mqtt_messages import Message
 
 TIME = "2026-11-23T04:20:00.000Z"
 ROOT = "porter/v1/lobby-01"
+
+
+class CheckedExchange(Exchange):
+    """Takes nothing that is not in the contract."""
+
+    def accept(self, message: Message) -> None:
+        """Checks, then takes it."""
+        if message.topic.startswith("porter/v1/"):
+            judged = judge("porter", message.topic, message.payload, retained=False)
+            assert not judged.problems, f"{message.topic}: {judged.problems}"
+            assert judged.channel is not None
+            assert (message.qos, message.retain) == (judged.channel.qos, judged.channel.retained), (
+                message.topic
+            )
+        super().accept(message)
 
 
 class Rig:
@@ -35,13 +52,14 @@ class Rig:
         live_max_age_s: int = 30,
         outbox: MemoryOutbox | None = None,
         correspondents: Sequence[Correspondent] = (),
+        exchange: Exchange | None = None,
         **broker: Any,
     ) -> None:
         self.clock = ManualClock(boot_id=BOOT)
         self.writer = MemoryOutbox() if outbox is None else outbox
         self.reader = self.writer.view()
         self.board = MemoryStateBoard()
-        self.exchange = Exchange()
+        self.exchange = exchange or CheckedExchange()
         self.broker = MemoryBroker(self.exchange, **broker)
         self.troubles = Troubles(self.clock)
         self.correspondents = correspondents

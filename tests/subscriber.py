@@ -12,6 +12,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from device.contract import judge
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,11 +35,22 @@ class Seen:
 class Subscriber:
     """Listens to `topic` on its own thread until closed; reconnects when the broker comes back.
 
-    durable (MQTT 5): the broker keeps for it what arrives while it is away.
+    durable (MQTT 5): the broker keeps for it what arrives while it is away. Holds what Porter publishes against the
+    contract, and fails as it closes where something was not; judges: False where the test itself publishes nonsense.
     """
 
-    def __init__(self, port: int, topic: str = "#", *, protocol: str = "5", durable: bool = False) -> None:
+    def __init__(
+        self,
+        port: int,
+        topic: str = "#",
+        *,
+        protocol: str = "5",
+        durable: bool = False,
+        judges: bool = True,
+    ) -> None:
         self.messages: list[Seen] = []
+        self.against_contract: list[str] = []
+        self._judges = judges
         self._subscriptions = 0
         version = MQTTProtocolVersion.MQTTv5 if protocol == "5" else MQTTProtocolVersion.MQTTv311
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"sub-{id(self)}", protocol=version)
@@ -80,6 +93,7 @@ class Subscriber:
         """Disconnects."""
         self._client.disconnect()
         self._client.loop_stop()
+        assert not self.against_contract, "\n".join(self.against_contract[:20])
 
     def __enter__(self) -> Self:
         return self
@@ -95,6 +109,9 @@ class Subscriber:
 
     def _keep(self, _client: Any, _data: Any, message: Any) -> None:
         extra = message.properties
+        if message.topic.startswith("porter/v1/") and self._judges:
+            judged = judge("porter", message.topic, bytes(message.payload), retained=bool(message.retain))
+            self.against_contract += [f"{message.topic}: {problem}" for problem in judged.problems]
         self.messages.append(
             Seen(
                 message.topic,

@@ -94,7 +94,7 @@ class MemoryBroker:
         self._in_flight = 0
         self._handles = 0
 
-    def connect(self, will: Message, will_delay_s: int) -> None:
+    def connect(self, will: Message | None, will_delay_s: int) -> None:
         """The answer arrives through `poll`."""
         self.abort()
         self.connects += 1

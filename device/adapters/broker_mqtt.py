@@ -80,7 +80,7 @@ class MqttBroker:
         if tls is not None:
             tls.context()
 
-    def connect(self, will: Message, will_delay_s: int) -> None:
+    def connect(self, will: Message | None, will_delay_s: int) -> None:
         """Connects and says hello; the answer arrives through `poll`. Raises BrokerUnavailable with the cause."""
         self.abort()
         protocol = self._dialect.protocol
@@ -95,7 +95,8 @@ class MqttBroker:
         client.max_inflight_messages_set(0)  # the window is the forwarder's business: paho must not queue
         if self._credentials[0]:
             client.username_pw_set(self._credentials[0], self._credentials[1] or None)
-        set_will(client, will, will_delay_s if protocol == "5" else None)
+        if will is not None:
+            set_will(client, will, will_delay_s if protocol == "5" else None)
         session = _Session(client, protocol, time.monotonic() + 2 * self._timeout_s, self._advice())
         try:
             if self._tls is not None:

@@ -60,7 +60,7 @@ class RealRig:
     def __init__(self, broker: EmbeddedBroker | Mosquitto, protocol: str) -> None:
         self.broker = broker
         self.protocol = protocol
-        self.ear = Subscriber(broker.port, protocol=protocol)
+        self.ear = Subscriber(broker.port, protocol=protocol, judges=False)
         self._restarts = 1
 
     def make(self) -> Broker:
@@ -83,7 +83,7 @@ class RealRig:
         ]
 
     def retained(self, topic: str) -> bytes | None:
-        with Subscriber(self.broker.port, protocol=self.protocol) as newcomer:
+        with Subscriber(self.broker.port, protocol=self.protocol, judges=False) as newcomer:
             newcomer.publish("fence", b"x")  # what is retained was sent before it
             newcomer.wait("fence")
             found = [seen.payload for seen in newcomer.messages if seen.retain and seen.topic == topic]

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from device.adapters.broker_memory import MemoryBroker
 from device.mqtt_messages import Message
+from device.payloads import CommandResult
 from tests.forwarder_rig import Rig
 
 if TYPE_CHECKING:
@@ -14,6 +17,11 @@ if TYPE_CHECKING:
 
     from device.mqtt_messages import Received
     from device.records import Stamp
+
+
+RESULT = msgspec.json.encode(
+    CommandResult(1, "lobby-01", "pause", "", ok=True, error="", text="", ts="2026-11-23T04:20:00.000Z")
+)
 
 
 class Echo:
@@ -31,7 +39,7 @@ class Echo:
 
     def received(self, message: Received, now: Stamp) -> None:
         self.heard.append(message)
-        self._waiting.append(Message(message.topic + "/result", b"{}"))
+        self._waiting.append(Message(message.topic + "/result", RESULT))
 
     def due(self, limit: int, now: Stamp) -> Sequence[Message]:
         due, self._waiting = self._waiting[:limit], self._waiting[limit:]

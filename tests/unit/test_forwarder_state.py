@@ -124,7 +124,7 @@ def test_a_board_from_the_start_in_ruins_does_not_stop_the_forwarder() -> None:
 
 
 def test_a_camera_that_is_not_configured_is_not_shown_and_no_name_breaks_out_of_its_level() -> None:
-    rig = Rig()
+    rig = Rig(exchange=Exchange())  # body and topic differ, on purpose
     rig.alive(presence=[Presence(v=1, device="x", camera="../#", ts=TIME, present=[])])
     rig.writer.append([rig.event(1, camera="a/+/#")])
     rig.steps()
