@@ -54,12 +54,9 @@ def test_a_message_against_the_contract_is_named_and_fails(site: Site) -> None:
         forger.publish("porter/v1/lobby-01/cam0/snapshot", b"jpeg")
     assert child.process is not None
     assert child.process.wait(30) == 1
-    wrong = [
-        said
-        for line in child.text().splitlines()
-        if line.startswith("{") and (said := json.loads(line))["problems"]
-    ]
-    assert [said["topic"] for said in wrong] == ["porter/v1/lobby-01/cam0/snapshot"]
+    said = [json.loads(line) for line in child.text().splitlines() if line.startswith("{")]
+    wrong = [one["topic"] for one in said if one["problems"]]
+    assert wrong == ["porter/v1/lobby-01/cam0/snapshot"]
 
 
 def test_a_broker_that_is_not_there_fails_with_its_cause(tmp_path: Path) -> None:
