@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ca", metavar="FILE", help="the broker's certificate authority (default: the system's)"
     )
-    parser.add_argument("--username")
+    parser.add_argument("--username", metavar="NAME", help="user name at the broker (default: mqtt.username)")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="its first line is the password")
     parser.add_argument("--protocol", choices=("auto", "5", "3.1.1"), help="MQTT version")
     parser.add_argument(
