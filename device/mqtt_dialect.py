@@ -3,7 +3,7 @@
 
 A broker from before MQTT 5 may say that it does not know the version, or just hang up on the greeting; so may a
 broker that is restarting. Two hang-ups lead to 3.1.1 for one try, and back to 5 when that fared no better. What worked
-once is kept.
+once is kept; 3.1.1, when it was a fallback, for a day: then a new connection tries 5 again, as brokers are updated.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal
 log = logging.getLogger("porter.broker")
 
 Protocol = Literal["5", "3.1.1"]
+RETRY_S = 24 * 3600.0
 
 
 class Dialect:
@@ -21,12 +22,22 @@ class Dialect:
 
     def __init__(self, wanted: Literal["auto", "5", "3.1.1"]) -> None:
         self.protocol: Protocol = "3.1.1" if wanted == "3.1.1" else "5"
-        self._fixed = wanted != "auto"
+        self._auto = wanted == "auto"
+        self._fixed = not self._auto
         self._hangups = 0
+        self._settled_s: float | None = None
 
-    def accepted(self) -> None:
+    def before_connecting(self, now_s: float) -> None:
+        """A connection is about to begin, at `now_s` (seconds of any steady clock)."""
+        fell_back = self._auto and self._fixed and self.protocol == "3.1.1"
+        if fell_back and self._settled_s is not None and now_s - self._settled_s >= RETRY_S:
+            self.protocol, self._fixed, self._settled_s = "5", False, None
+
+    def accepted(self, now_s: float) -> None:
         """The broker spoke it: stay with it."""
         self._fixed = True
+        if self._settled_s is None:
+            self._settled_s = now_s
 
     def ended(self, accepted: bool, refused_version: bool) -> None:
         """A connection ended. A hang-up before any answer may mean that the broker does not know the version."""

@@ -8,7 +8,7 @@ What may surprise:
 - An aborted connection is closed with a reset (SO_LINGER 0). A plain close would let the kernel go on trying to
   deliver what is still in its send buffer, and a live event could reach the broker minutes later.
 - `auto` speaks MQTT 5 and falls back to 3.1.1 when the broker says that it cannot, or hangs up twice on the greeting.
-  What worked is remembered for the life of this object.
+  What worked is remembered; after a day of 3.1.1 a new connection tries 5 again.
 - `connect` blocks for the name lookup, the TCP connection and the TLS handshake, each with its own time limit.
 """
 
@@ -83,6 +83,7 @@ class MqttBroker:
     def connect(self, will: Message | None, will_delay_s: int) -> None:
         """Connects and says hello; the answer arrives through `poll`. Raises BrokerUnavailable with the cause."""
         self.abort()
+        self._dialect.before_connecting(time.monotonic())
         protocol = self._dialect.protocol
         client = Client(
             CallbackAPIVersion.VERSION2,
@@ -139,7 +140,7 @@ class MqttBroker:
             self._session = None
             session.drop()
         elif session.accepted:
-            self._dialect.accepted()
+            self._dialect.accepted(time.monotonic())
         return session.take()
 
     def disconnect(self) -> None:

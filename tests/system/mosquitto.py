@@ -30,8 +30,11 @@ class Mosquitto:
     options: further lines of mosquitto.conf, after `listener`. Persistent sessions survive `stop`, not `kill`.
     """
 
-    def __init__(self, folder: Path, *options: str, anonymous: bool = True) -> None:
-        self.port = free_ports()[0]
+    def __init__(
+        self, folder: Path, *options: str, anonymous: bool = True, config: str = "", port: int = 0
+    ) -> None:
+        """config: all of mosquitto.conf; `port` is then one of its listeners."""
+        self.port = port or free_ports()[0]
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "mosquitto.log"
         self._config = folder / "mosquitto.conf"
@@ -44,6 +47,8 @@ class Mosquitto:
             *(["user root"] if os.geteuid() == 0 else []),
             *options,
         ]
+        if config:
+            lines = [config, *lines[3:4], *lines[5:]]
         self._config.write_text("\n".join(lines) + "\n")
         self._process: subprocess.Popen[bytes] | None = None
 
