@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.adapters.control_client import ControlClient
-from device.config import load
+from device.commands.configured import DEFAULT_CONFIG, service_config
 from device.control import SOCKET_NAME
 from device.errors import InputError
-from device.options import Config
 
 if TYPE_CHECKING:
     import argparse
-
-DEFAULT_CONFIG = Path("/etc/porter/porter.yaml")
 
 
 def add_service_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,23 +38,6 @@ def socket_path(args: argparse.Namespace, default: Path) -> Path:
     if args.socket is not None:
         return Path(args.socket)
     return Path(service_config(args, default).device.run_dir) / SOCKET_NAME
-
-
-def service_config(args: argparse.Namespace, default: Path = DEFAULT_CONFIG) -> Config:
-    """The configuration of `--config`, of `default` where that is there, or of a device without either."""
-    named: Path | None = args.config
-    return load(named or default) if named or there(default) else Config()
-
-
-def there(path: Path) -> bool:
-    """Whether there is a file, readable or not: `load` says what is wrong with it."""
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def name(text: str, option: str, longest: int = 200) -> str:

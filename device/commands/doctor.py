@@ -21,7 +21,8 @@ import msgspec
 from device.adapters.models_folder import check_file, load_manifest, pick_variant
 from device.assembly import models_folder, operating_point
 from device.commands.check_config import notes
-from device.commands.common import add_service_arguments, client, service_config, there
+from device.commands.common import add_service_arguments, client
+from device.commands.configured import service_config, there
 from device.commands.ledger import read
 from device.control import ServiceStatus, ServiceUnavailable, StatusRequest
 from device.errors import InputError, PorterError

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from device.adapters.ledger_file import verified, whole_lines
-from device.commands.common import add_service_arguments, client, service_config
+from device.commands.common import add_service_arguments, client
+from device.commands.configured import service_config
 from device.control import ServiceUnavailable, SubjectList, SubjectsRequest
 from device.errors import InputError
 from device.folders import LEDGER

@@ -23,7 +23,7 @@ import msgspec
 
 from device.adapters.broker_mqtt import MqttBroker
 from device.adapters.clock import SystemClock
-from device.commands.common import DEFAULT_CONFIG, service_config
+from device.commands.configured import DEFAULT_CONFIG, service_config
 from device.contract import judge
 from device.errors import BrokerUnavailable, InputError
 from device.listening import Listener, line_of

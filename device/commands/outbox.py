@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from device.commands.common import DEFAULT_CONFIG, service_config
+from device.commands.configured import DEFAULT_CONFIG, service_config
 from device.folders import OUTBOX, SHARED
 from device.outbox_file import look_into
 
