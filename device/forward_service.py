@@ -30,6 +30,7 @@ from device.forwarder import Forwarder
 from device.health import HealthReport
 from device.home_assistant import HomeAssistant
 from device.logs import setup_logging
+from device.metrics import DeviceCollector, Exporter, MetricsWriter
 from device.orders import Orders
 from device.supervisor import Supervisor, Worker
 from device.tls_files import TlsFiles
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from device.correspondence import Correspondent
     from device.options import Config
     from device.ports import Clock
+    from device.records import Stamp
 
 log = logging.getLogger("porter.forward")
 
@@ -95,14 +97,27 @@ class ForwardService:
             correspondents=self._correspondents(config),
         )
         self._forwarder.delivery.max_age_days = config.events.outbox_keep_days
-        worker = Worker("forward", self._forwarder.step, cleanup=self._forwarder.close, patience_s=PATIENCE_S)
-        self._supervisor = Supervisor(SystemdNotifier(notify_socket), [worker])
+        self._collector = DeviceCollector(__version__)
+        self._metrics = MetricsWriter(self._collector, config.metrics.textfile, self._renew_metrics)
+        workers = [Worker("forward", self._step, cleanup=self._forwarder.close, patience_s=PATIENCE_S)]
+        if config.metrics.port:
+            exporter = Exporter(self._metrics.registry, config.metrics.port)
+            workers.append(Worker("metrics", exporter.step, cleanup=exporter.close))
+        self._supervisor = Supervisor(SystemdNotifier(notify_socket), workers)
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
         self._supervisor.run(
             ready=self._ready, reload=self._reload, tick=self._tick, finished=lambda: self._ending
         )
+
+    def _step(self) -> None:
+        self._forwarder.step()
+        self._metrics.step(self._clock.now())
+
+    def _renew_metrics(self, now: Stamp) -> None:
+        connected, troubles = self._forwarder.connected, self._troubles.standing()
+        self._collector.show(self._health.report(now), connected=connected, troubles=troubles)
 
     def _ready(self) -> None:
         mqtt = self._config.mqtt
@@ -160,7 +175,7 @@ class ForwardService:
 
     def _correspondents(self, config: Config) -> list[Correspondent]:
         names = self._names(config)
-        health = HealthReport(
+        self._health = HealthReport(
             names,
             board=self._board,
             outbox=self._outbox,
@@ -169,7 +184,7 @@ class ForwardService:
             counters=lambda: self._forwarder.delivery.counters,
             connects=lambda: self._forwarder.connects,
         )
-        found: list[Correspondent] = [health]
+        found: list[Correspondent] = [self._health]
         if config.home_assistant.discovery:
             prefix = config.home_assistant.prefix
             found.append(

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from device.option_form import NAME, NAME_FORM, Fraction, Section, option
-from device.options_delivery import EventOptions, HomeAssistantOptions, MqttOptions
+from device.options_delivery import EventOptions, HomeAssistantOptions, MetricsOptions, MqttOptions
 
 
 class DeviceOptions(Section, frozen=True):
@@ -245,4 +245,5 @@ class Config(Section, frozen=True):
     events: EventOptions = EventOptions()
     mqtt: MqttOptions = MqttOptions()
     home_assistant: HomeAssistantOptions = HomeAssistantOptions()
+    metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()

@@ -77,6 +77,23 @@ class MqttOptions(Section, frozen=True):
     ] = True
 
 
+class MetricsOptions(Section, frozen=True):
+    """Prometheus metrics of the forwarder."""
+
+    textfile: Annotated[
+        str,
+        option(
+            "File for the node exporter's textfile collector, renewed every 15 s; empty: none.",
+            pattern=r"^(.*\.prom)?$",
+            form="a path that ends in .prom, or empty",
+            restart=True,
+        ),
+    ] = ""
+    port: Annotated[
+        int, option("Port on 127.0.0.1 where they are served as well; 0: none.", ge=0, le=65535, restart=True)
+    ] = 0
+
+
 class HomeAssistantOptions(Section, frozen=True):
     """Home Assistant finds this device by itself."""
 
