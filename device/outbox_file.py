@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from device.errors import InputError
+from device.outbox_salvage import carry_over
 from device.payloads import Event
 from device.sqlite_file import Schema
 
@@ -28,6 +29,7 @@ SCHEMA = Schema(
             reason TEXT NOT NULL) STRICT;
     """,
     additions="CREATE TABLE IF NOT EXISTS dropped (boot TEXT PRIMARY KEY, events INTEGER NOT NULL) STRICT",
+    carry_over=carry_over,
     probes=(
         "SELECT k, id, last_seq FROM boot LIMIT 0",
         "SELECT boot, seq, id, body FROM event LIMIT 0",

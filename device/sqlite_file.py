@@ -9,6 +9,8 @@ What may surprise:
   deletes the *new* file's write-ahead log as it closes (sqlite.org/howtocorrupt.html, section 4).
 - A database of another schema version, or somebody else's, is refused and left as it is.
 - A new database is made whole beside its place and then linked there: nobody ever opens half a schema.
+- What can be read of a damaged file is first written to `<name>.salvaged`, which takes its place once it is out of the
+  way: a kill between any two steps loses nothing more.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Schema:
     """What a database of ours looks like.
 
     tables: the CREATE statements. additions: what came later, as a statement that may be repeated. probes: queries that
-    fail where a table or column is not there.
+    fail where a table or column is not there. carry_over: fills a fresh database from a damaged one.
     """
 
     application_id: int
@@ -55,6 +57,7 @@ class Schema:
     tables: str
     probes: tuple[str, ...]
     additions: str = ""
+    carry_over: Callable[[sqlite3.Connection, sqlite3.Connection], None] | None = None
 
 
 class SqliteFile:
@@ -64,6 +67,7 @@ class SqliteFile:
         self._path = path
         self._schema = schema
         self._damaged = path.with_name(path.name + ".damaged")
+        self._salvaged = path.with_name(path.name + ".salvaged")
         self._busy_timeout_s = busy_timeout_s
         self._db: sqlite3.Connection | None = None
         self.generation = 0
@@ -135,7 +139,7 @@ class SqliteFile:
         if self._damaged.exists():
             return False
         if not self._path.exists():
-            _create(self._path, self._schema)
+            self._make()
         db = None
         try:
             # The journal mode is WAL since creation. Threads: made by the main thread, used by one worker.
@@ -158,6 +162,16 @@ class SqliteFile:
         self.generation += 1
         return True
 
+    def _make(self) -> None:
+        """The salvaged file appears only while nobody else is here: whoever comes first moves it into its place."""
+        try:
+            self._salvaged.rename(self._path)
+        except FileNotFoundError:
+            if not self._path.exists():
+                _create(self._path, self._schema, self._path)
+        else:
+            _sync_folder(self._path.parent)
+
     def _mark_damaged(self, error: Exception) -> None:
         log.error("database_damaged path=%s error=%r", self._path, str(error))
         with self._as_storage_error():
@@ -170,15 +184,17 @@ class SqliteFile:
         except BlockingIOError:
             return False
         if self._damaged.exists():  # else another process was quicker
+            if self._path.exists() and not self._salvaged.exists():
+                _create(self._path, self._schema, self._salvaged)
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             aside, number = Path(f"{self._path}.corrupt-{stamp}"), 1
             while aside.exists():
                 aside, number = Path(f"{self._path}.corrupt-{stamp}-{number}"), number + 1
-            for suffix in ("", "-wal", "-shm"):
+            for suffix in ("-wal", "-shm", ""):
                 if (part := Path(f"{self._path}{suffix}")).exists():
                     part.rename(f"{aside}{suffix}")
-            self._damaged.unlink()
             _sync_folder(self._path.parent)
+            self._damaged.unlink()
             log.error("database_set_aside path=%s", aside)
         fcntl.flock(self._lock, fcntl.LOCK_UN)
         return True
@@ -203,7 +219,8 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("ROLLBACK")
 
 
-def _create(path: Path, schema: Schema) -> None:
+def _create(path: Path, schema: Schema, place: Path) -> None:
+    """Makes a database at `place`, with what is readable of the one at `path`, if there is one."""
     handle, name = tempfile.mkstemp(prefix=path.name + ".new-", dir=path.parent)
     fresh = Path(name)
     try:
@@ -215,14 +232,30 @@ def _create(path: Path, schema: Schema) -> None:
                 f"BEGIN; {schema.tables} PRAGMA application_id = {schema.application_id};"
                 f" PRAGMA user_version = {schema.version}; COMMIT; PRAGMA journal_mode = WAL;"
             )
+            if path.exists() and schema.carry_over is not None:
+                _salvage(path, db, schema)
         os.fsync(handle)
-        path.hardlink_to(fresh)
+        place.hardlink_to(fresh)
     except FileExistsError:
         log.debug("database_made_by_another path=%s", path)
     finally:
         os.close(handle)
         fresh.unlink()
     _sync_folder(path.parent)
+
+
+def _salvage(path: Path, fresh: sqlite3.Connection, schema: Schema) -> None:
+    """Reads without changing a byte. A file that does not even open has nothing to give."""
+    assert schema.carry_over is not None  # noqa: S101  the caller asked
+    with closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    ) as old:
+        old.execute("PRAGMA trusted_schema = OFF")
+        old.execute("PRAGMA writable_schema = ON")  # without it a file that was cut short is not read at all
+        fresh.execute(schema.additions)
+        with transaction(fresh):
+            schema.carry_over(old, fresh)
+    fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _check(db: sqlite3.Connection, path: Path, schema: Schema) -> None:

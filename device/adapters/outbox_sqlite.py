@@ -196,7 +196,8 @@ class SqliteOutbox:
                 db.execute("INSERT INTO boot (id, last_seq) VALUES (?, ?)", (event.boot, start)).lastrowid,
                 start,
             )
-        k, seq = row[0], row[1] + 1
+        # What was salvaged of a damaged file may know less of this boot than this process does.
+        k, seq = row[0], max(row[1], self._last_seq.get(event.boot, 0)) + 1
         event = msgspec.structs.replace(event, seq=seq)
         db.execute("UPDATE boot SET last_seq = ? WHERE k = ?", (seq, k))
         db.execute("INSERT INTO event VALUES (?, ?, ?, ?)", (k, seq, event.id, msgspec.json.encode(event)))

@@ -96,8 +96,9 @@ def test_a_torn_file_gives_all_its_events_or_is_set_aside(path: Path, tmp_path: 
         folder.mkdir()
         (folder / path.name).write_bytes(whole[:size])
         outbox = SqliteOutbox(folder / path.name)
-        assert len(outbox.peek(100)) in ({40} if size == len(whole) else {0, 40})
-        assert outbox.set_aside is not None or outbox.depth() == 40
+        left = [event.seq for event in outbox.peek(100)]
+        assert left == sorted(set(left))
+        assert outbox.set_aside is not None or len(left) == 40
         outbox.append([make_event(100)])
         outbox.close()
 
