@@ -2,7 +2,8 @@
 """The outbox is killed before and after every call into SQLite and the system, one child process for each step.
 
 Each child forks off the driver below, counts its calls into sqlite3, posix and fcntl, and kills itself (SIGKILL) at the
-n-th, for n = 1, 2, ... until the operation comes to its end.
+n-th, for n = 1, 2, ... until the operation comes to its end. Then the same on a disk that fills up: no file may grow
+beyond n pages (RLIMIT_FSIZE), until the operation fits.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 
 BEFORE = {0, 1, 2, 3}
 DRIVER = """
-import os, shutil, signal, sys
+import os, resource, shutil, signal, sys
 from pathlib import Path
 from device.adapters.outbox_sqlite import SqliteOutbox
+from device.errors import StorageError
 from tests.events import event_id, make_event
-folder, operation = Path(sys.argv[1]), sys.argv[2]
+folder, operation, fate = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+FULL = 5
 
 def work(path, arm):
     if operation in ("make", "set aside"):
@@ -51,7 +54,15 @@ def child(path, step):
                 count += 1
                 if count == step:
                     os.kill(os.getpid(), signal.SIGKILL)
-    work(path, lambda: sys.setprofile(profile))
+    def arm():
+        if fate == "kill":
+            sys.setprofile(profile)
+        else:
+            resource.setrlimit(resource.RLIMIT_FSIZE, ((step - 1) * 1024, resource.RLIM_INFINITY))
+    try:
+        work(path, arm)
+    except StorageError:
+        os._exit(FULL)
     os._exit(0)
 
 for step in range(1, 2000):
@@ -64,7 +75,7 @@ for step in range(1, 2000):
         finally:
             os._exit(3)
     status = os.waitpid(pid, 0)[1]
-    if not os.WIFSIGNALED(status):
+    if not os.WIFSIGNALED(status) and os.waitstatus_to_exitcode(status) != FULL:
         sys.exit(os.waitstatus_to_exitcode(status))
 sys.exit(4)
 """
@@ -80,8 +91,9 @@ sys.exit(4)
         ("set aside", [BEFORE]),
     ],
 )
-def test_a_kill_at_every_step_leaves_all_or_nothing(
-    tmp_path: Path, operation: str, allowed: list[set[int]]
+@pytest.mark.parametrize("fate", ["kill", "full"])
+def test_a_kill_or_a_full_disk_at_every_step_leaves_all_or_nothing(
+    tmp_path: Path, operation: str, allowed: list[set[int]], fate: str
 ) -> None:
     template = tmp_path / "template"
     template.mkdir()
@@ -90,7 +102,7 @@ def test_a_kill_at_every_step_leaves_all_or_nothing(
             outbox.append([make_event(number) for number in sorted(BEFORE)])
     if operation == "set aside":
         (template / "outbox.sqlite.damaged").touch()
-    subprocess.run([sys.executable, "-c", DRIVER, str(tmp_path), operation], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", DRIVER, str(tmp_path), operation, fate], check=True, timeout=120)
     steps = sorted(tmp_path.glob("step-*"), key=lambda folder: int(folder.name[5:]))
     ids = [{event_id(number) for number in numbers} for numbers in allowed]
     found = []
