@@ -255,7 +255,10 @@ class Proxy:
         if direction in self._corrupt:
             self._corrupt.discard(direction)
             middle = 0 if self._mqtt else len(packet) // 2
-            packet = packet[:middle] + bytes([packet[middle] ^ 0xFF]) + packet[middle + 1 :]
+            # 0 is no packet type. Other bits could make it a packet that a broker takes and answers with nothing, and
+            # what came after it would be handed on first: no outbox can mend what TCP's checksum or TLS would refuse.
+            broken = 0 if self._mqtt else packet[middle] ^ 0xFF
+            packet = packet[:middle] + bytes([broken]) + packet[middle + 1 :]
         if not pipe.stuck and self.hold_at.get(direction, -1) in (0, kind):
             half = len(packet) // 2 if self.halve else 0
             with contextlib.suppress(OSError):
