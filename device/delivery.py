@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which event goes out next, on which topic, and when it may leave the outbox. No connection and no waiting here.
 
-Late is not live: an event goes to `match` only in the boot that captured it and while it is younger than
-`live_max_age`, both by boot time, which nobody can set. Everything else goes to `match/late`.
+Late is not live: an event goes to `match` only in the boot that captured it and while a second at least is left of
+`live_max_age`, both by boot time, which nobody can set. Everything else goes to `match/late`. The second is for the way
+to the subscriber, and because MQTT expires by whole seconds: a shorter rest could only be sent as one too long.
 
 What may surprise:
 
@@ -111,13 +112,13 @@ class Delivery:
     def parcel(self, event: Event, names: Names, live_max_age_s: int, now: Stamp) -> Parcel:
         """The event as it goes out at this moment."""
         age_ns = now.boot_ns - event.mono_ms * 1_000_000
-        live = event.boot == self._clock.boot_id and 0 <= age_ns <= live_max_age_s * NS
         left_ns = live_max_age_s * NS - age_ns
+        live = event.boot == self._clock.boot_id and age_ns >= 0 and left_ns >= NS
         body = msgspec.structs.replace(event, delivery="live" if live else "late")
         message = Message(
             names.topic(event.camera, "match") if live else names.topic(event.camera, "match", "late"),
             msgspec.json.encode(body),
-            expiry_s=max(1, left_ns // NS) if live else LATE_EXPIRY_S,
+            expiry_s=left_ns // NS if live else LATE_EXPIRY_S,
             content_type=JSON,
             properties=cloud_event(event, names),
         )

@@ -133,6 +133,9 @@ class Forwarder:
             self._take(signal)
         now = self._clock.now()
         self.delivery.settle(now)
+        now = (
+            self._clock.now()
+        )  # a lock on the outbox, or a slow disk, may have taken seconds of a live event's life
         if self.connected and any(item.deadline_ns < now.boot_ns for item in self._in_flight.values()):
             self._broker.abort()
             self._lost("no acknowledgement in time")
@@ -292,6 +295,7 @@ class Forwarder:
         in_flight = sum(isinstance(item.what, Parcel) for item in self._in_flight.values())
         for event in self.delivery.next(self._room(), in_flight, now):
             if self.connected:
+                now = self._clock.now()  # reading may have taken its time, too
                 self._send(self.delivery.parcel(event, self._names, self._live_max_age_s, now), now)
 
     def _show(self, now: Stamp) -> bool:

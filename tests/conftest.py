@@ -37,6 +37,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a Python with Home Assistant: its core then looks for the device",
     )
     parser.addoption(
+        "--walk-seconds",
+        type=float,
+        default=20.0,
+        metavar="S",
+        help="how long the random walk over faults goes",
+    )
+    parser.addoption(
         "--eval", metavar="DIR", help="the evaluation data (default: ../shared/eval beside the checkout)"
     )
     parser.addoption("--seed", type=int, default=1, metavar="N", help="what the fuzz tests throw")

@@ -51,7 +51,7 @@ class Subscriber:
         self.messages: list[Seen] = []
         self.against_contract: list[str] = []
         self._judges = judges
-        self._subscriptions = 0
+        self.subscriptions = 0
         version = MQTTProtocolVersion.MQTTv5 if protocol == "5" else MQTTProtocolVersion.MQTTv311
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"sub-{id(self)}", protocol=version)
         self._topic = topic
@@ -70,7 +70,7 @@ class Subscriber:
 
     def wait_subscribed(self, times: int, timeout_s: float = 15.0) -> None:
         """Waits until it has subscribed so many times: once, and once more after every broker restart."""
-        wait_for(lambda: self._subscriptions >= times, timeout_s, "the subscription")
+        wait_for(lambda: self.subscriptions >= times, timeout_s, "the subscription")
 
     def on(self, suffix: str) -> list[Seen]:
         """Messages whose topic ends with `suffix`."""
@@ -105,7 +105,7 @@ class Subscriber:
         self._client.subscribe(self._topic, 1)
 
     def _subscribed(self, *_: Any) -> None:
-        self._subscriptions += 1
+        self.subscriptions += 1
 
     def _keep(self, _client: Any, _data: Any, message: Any) -> None:
         extra = message.properties

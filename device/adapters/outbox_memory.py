@@ -15,7 +15,7 @@ from device.errors import StorageError
 from device.payloads import without_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from device.payloads import Event
 
@@ -25,6 +25,7 @@ class MemoryOutbox:
 
     full_after: appends beyond so many events fail; unreadable: every peek fails; stuck: every acknowledge fails.
     holds: beyond so many events the oldest are dropped, as by a file of bounded size.
+    waits: called in every acknowledge, for a test's clock to move as if somebody else held the lock.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class MemoryOutbox:
         unreadable: bool = False,
         stuck: bool = False,
         holds: int | None = None,
+        waits: Callable[[], None] | None = None,
     ) -> None:
         self.full_after = full_after
         self.unreadable = unreadable
         self.stuck = stuck
         self.holds = holds
         self._dropped = [0]
+        self.waits = waits
         self._events: list[Event] = []
         self._last_seq: dict[str, int] = {}
         self._commits: dict[int, int] = {}
@@ -48,7 +51,11 @@ class MemoryOutbox:
     def view(self) -> MemoryOutbox:
         """The same outbox as another process has it open."""
         other = MemoryOutbox(
-            full_after=self.full_after, unreadable=self.unreadable, stuck=self.stuck, holds=self.holds
+            full_after=self.full_after,
+            unreadable=self.unreadable,
+            stuck=self.stuck,
+            holds=self.holds,
+            waits=self.waits,
         )
         other._dropped = self._dropped
         other._events, other._last_seq, other._commits = self._events, self._last_seq, self._commits
@@ -83,6 +90,8 @@ class MemoryOutbox:
 
     def acknowledge(self, ids: Iterable[str]) -> None:
         """Forgets these events."""
+        if self.waits is not None:
+            self.waits()
         if self.stuck:
             raise StorageError("outbox: database or disk is full", hint="a failure asked for by a test")
         gone = set(ids)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A random walk over the faults: one after another on one site, for `--walk-seconds`, by `--seed`; then every rule.
+
+The same seed takes the same steps, but processes and network keep their own time: a failure may need some tries.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.subscriber import wait_for
+from tests.system import test_faults as faults
+from tests.system.stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.system
+
+
+def the_forwarder_is_killed(stage: Stage) -> None:
+    stage.site.forwarder.end(signal.SIGKILL)
+    stage.site.forwarder.start()
+    stage.progress()
+
+
+def the_forwarder_is_restarted_in_order(stage: Stage) -> None:
+    assert stage.site.forwarder.end() == 0
+    stage.site.forwarder.start()
+    stage.progress()
+
+
+def the_writer_is_killed(stage: Stage) -> None:
+    stage.end_writer()
+    stage.start_writer()
+    stage.progress()
+
+
+def the_outbox_is_locked_for_a_while(stage: Stage) -> None:
+    with stage.locked_outbox():
+        time.sleep(1.0)
+    stage.progress()
+
+
+def the_configuration_is_reloaded(stage: Stage) -> None:
+    reloads = stage.site.forwarder.text().count("config_reloaded")
+    stage.site.forwarder.signal(signal.SIGHUP)
+    wait_for(lambda: stage.site.forwarder.text().count("config_reloaded") > reloads, 20, "the reload")
+    stage.progress()
+
+
+STEPS: list[Callable[[Stage], None]] = [
+    *dict.fromkeys(fault for fault, _ in faults.FAULTS),
+    the_forwarder_is_killed,
+    the_forwarder_is_restarted_in_order,
+    the_writer_is_killed,
+    the_outbox_is_locked_for_a_while,
+    the_configuration_is_reloaded,
+]
+
+
+def test_a_random_walk_over_all_faults_breaks_no_rule(
+    tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed: int = request.config.getoption("--seed")
+    seconds: float = request.config.getoption("--walk-seconds")
+    dice, done = random.Random(seed), Counter[str]()
+    started = time.monotonic()
+
+    def tell(text: str) -> None:
+        with capsys.disabled():
+            print(text, flush=True)
+
+    tell(f"\nrandom walk: seed {seed}, {seconds:.0f} s")
+    with Stage(tmp_path) as stage:
+        while time.monotonic() - started < seconds:
+            step = dice.choice(STEPS)
+            done[step.__name__] += 1
+            try:
+                stage.progress(1)  # a fault befalls a site that works: steps wait for what only then happens
+                step(stage)
+                stage.proxy.heal()
+            except BaseException:
+                tell(f"seed {seed}: failed in step {done.total()}, {step.__name__}, after {dict(done)}")
+                raise
+            if done.total() % 20 == 0:
+                tell(
+                    f"{time.monotonic() - started:6.0f} s, {done.total()} faults, {len(stage.received())} events"
+                )
+        account = stage.finish()
+        tell(
+            f"seed {seed}: {done.total()} faults in {time.monotonic() - started:.0f} s; {len(stage.committed())} events"
+            f" committed, {account.delivered} delivered, {account.repeated} repeats, {account.late} late,"
+            f" oldest live {account.oldest_live_s:.2f} s, {len(stage.excused)} lost with a killed broker"
+        )
+        for name, count in sorted(done.items()):
+            tell(f"  {count:4} {name}")
