@@ -9,7 +9,6 @@ DATA ?= ../shared/eval
 STRANGERS ?= 600
 SECONDS ?= 1800
 SEED ?= 1
-WALK ?= 20
 SOURCES ?= $(wildcard $(DATA)/../models)
 
 .PHONY: help demo test system home-assistant soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
@@ -41,10 +40,10 @@ test: $(VENV)/test.stamp ## all tests that need nothing but Python
 
 system: $(VENV)/test.stamp ## both services against a real mosquitto (apt install mosquitto)
 	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || { echo "mosquitto is missing: apt install mosquitto" >&2; exit 2; }
-	$(BIN)/python -m pytest -m system tests/system --walk-seconds $(WALK)
+	$(BIN)/python -m pytest -m system tests/system
 
 soak: $(VENV)/test.stamp ## a random walk over faults of network, broker and processes (SECONDS=1800 SEED=1)
-	$(BIN)/python -m pytest -m system tests/system/test_random_walk.py --walk-seconds $(SECONDS) --seed $(SEED)
+	$(BIN)/python -m pytest -m system tests/soak --walk-seconds $(SECONDS) --seed $(SEED)
 
 soak-strangers: $(VENV)/test.stamp ## a long crowd of strangers (STRANGERS=600), and a search for anything they left
 	$(BIN)/python -m pytest -m system tests/system/test_strangers_soak.py -s --strangers $(STRANGERS) $(if $(wildcard $(DATA)),--eval $(DATA))

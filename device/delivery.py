@@ -138,6 +138,8 @@ class Delivery:
     def refused(self, reason_code: int, now: Stamp) -> None:
         """The broker said no: keep it, wait, begin again at the oldest."""
         self.counters.refused += 1
+        if self._rewind:
+            return  # of the same window: one refusal of many events is one reason to wait, not many
         self._rewind = True
         self._refusals += 1
         delay_s = self._uniform(1.0, min(RETRY_MAX_S, 2.0 ** min(self._refusals, 10)))

@@ -184,9 +184,7 @@ class Forwarder:
             for correspondent in self._correspondents:
                 correspondent.received(signal, self._clock.now())
         elif isinstance(signal, SubscriptionRefused):
-            log.error(
-                "subscription_refused filter=%s reason_code=0x%02x", signal.topic_filter, signal.reason_code
-            )
+            log.error("subscription_refused filter=%s code=0x%02x", signal.topic_filter, signal.reason_code)
         elif isinstance(signal, Disconnected):
             self._lost(signal.reason)
         elif isinstance(signal, Acknowledged):

@@ -136,7 +136,7 @@ def the_broker_s_quota_is_used_up(stage: Stage) -> None:
     stage.ear.wait("alert/delivery_refused")
     time.sleep(0.3)  # all in flight are answered: nothing more goes out within the second after a refusal
     stage.proxy.refusal = 0
-    wait_for(lambda: not stage.ear.on("alert/delivery_refused")[-1].payload, 30, "the alert's end")
+    wait_for(lambda: not stage.ear.on("alert/delivery_refused")[-1].payload, 90, "the alert's end")
 
 
 FAULTS = [

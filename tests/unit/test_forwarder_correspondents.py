@@ -85,7 +85,7 @@ def test_a_refused_subscription_is_logged_and_the_rest_goes_on(caplog) -> None: 
     rig = Rig(correspondents=[echo], refuse_filters=echo.filters)
     rig.writer.append([rig.event(1)])
     rig.steps(20)
-    assert "subscription_refused filter=porter/v1/lobby-01/cmd/+ reason_code=0x87" in caplog.text
+    assert "subscription_refused filter=porter/v1/lobby-01/cmd/+ code=0x87" in caplog.text
     assert len(rig.exchange.on("/match")) == 1
 
 
