@@ -133,9 +133,8 @@ class Forwarder:
             self._take(signal)
         now = self._clock.now()
         self.delivery.settle(now)
-        now = (
-            self._clock.now()
-        )  # a lock on the outbox, or a slow disk, may have taken seconds of a live event's life
+        # A lock on the outbox, or a slow disk, may have taken seconds of a live event's life.
+        now = self._clock.now()
         if self.connected and any(item.deadline_ns < now.boot_ns for item in self._in_flight.values()):
             self._broker.abort()
             self._lost("no acknowledgement in time")
