@@ -263,7 +263,7 @@ class Forwarder:
                 break
             for signal in self._broker.poll(POLL_S):
                 self._take(signal)
-        self.delivery.settle(self._clock.now())
+        self.delivery.settle(self._clock.now(), at_once=True)
         if last_words or self._in_flight:
             self._broker.abort()  # they may not have arrived: let the broker publish the will
         else:
