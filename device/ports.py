@@ -83,7 +83,7 @@ class Interpreter(Protocol):
     def invoke(self, tensor: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
         """Runs the model on `tensor` (the input's shape and dtype).
 
-        Returns the raw outputs by name, still quantised, as views that the next `invoke` overwrites.
+        Returns the raw outputs by name, still quantised; the next `invoke` overwrites them, and the caller may.
         Raises HardwareError where the delegate fails.
         """
         ...

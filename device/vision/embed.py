@@ -42,7 +42,9 @@ class Embedder:
         """crop: (112, 112, 3) uint8 RGB. Returns (D,) float32 of unit length; zeros where the model gave zeros."""
         self._holds_face = True
         raw = self._interpreter.invoke(self._encoder.encode(crop))[OUTPUT_NAME]
-        return unit(dequantise(raw.reshape(-1), self._detail))
+        values = dequantise(raw.reshape(-1), self._detail)
+        raw.fill(0)  # the embedding at another length: small blocks wait for reuse with what they held
+        return unit(values)
 
     def embed_mirrored(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         """As `embed`, of the crop and its mirror image together: the mean of the two, of unit length.

@@ -10,23 +10,26 @@ from __future__ import annotations
 import csv
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
 from device.adapters.camera_files import FilesCamera
 from device.adapters.clock import SystemClock
-from device.assembly import load_models, make_detector, make_embedder
+from device.assembly import load_models, make_detector
 from device.demo_scenes import cut_out, wall_picture
 from device.vision.align import align
+from device.vision.embed import OUTPUT_NAME, Embedder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from device.options import Config
+    from device.ports import Interpreter
 
 SIZE_PX = (640, 480)
 SHOWN_PX = 440  # a photo of 250 px, whose face is about 100 px wide, becomes one of 440
@@ -36,11 +39,30 @@ GAP = 9  # pictures of nobody after each: longer than a track lives
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One picture of a stranger as the service sees it. crop: (112, 112, 3) uint8; embedding: (D,) float32."""
+    """One picture of a stranger as the service sees it. crop: (112, 112, 3) uint8; embedding: (D,) float32.
+
+    output: (D,) what the model said, before it was scaled to unit length.
+    """
 
     stranger: int
     crop: NDArray[np.uint8]
     embedding: NDArray[np.float32]
+    output: NDArray[np.float32]
+
+
+class Overheard:
+    """The embedder's interpreter, with a copy of what it said last."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+        self.input, self.outputs = interpreter.input, interpreter.outputs
+        self.said: NDArray[np.float32] = np.zeros(0, np.float32)
+
+    def invoke(self, tensor: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+        """Runs the model."""
+        result = self._interpreter.invoke(tensor)
+        self.said = result[OUTPUT_NAME].reshape(-1).copy()
+        return result
 
 
 def strangers(data: Path | None, number: int) -> list[Image.Image]:
@@ -85,7 +107,9 @@ def draw(folder: Path, portraits: list[Image.Image]) -> None:
 def looks(config: Config, folder: Path) -> list[Look]:
     """What the service computes of each picture with a face: the very crops and embeddings, by its own code."""
     models = load_models(config)
-    detector, embedder = make_detector(config, models.detector), make_embedder(models.embedder)
+    overheard = Overheard(models.embedder.interpreter)
+    detector = make_detector(config, models.detector)
+    embedder = Embedder(overheard, models.embedder.normalisation)
     wanted = models.detector.manifest.input
     size = config.camera.width_px, config.camera.height_px
     lores = wanted.width_px, wanted.height_px
@@ -96,7 +120,8 @@ def looks(config: Config, folder: Path) -> list[Look]:
     while (frame := camera.capture(1.0)) is not None:
         for face in detector.detect(frame.lores, frame.main.shape[1]):
             crop = align(frame.main, face.landmarks)
-            found.append(Look(number // (LOOKS + GAP), crop.copy(), embedder.embed(crop).copy()))
+            embedding = embedder.embed(crop)
+            found.append(Look(number // (LOOKS + GAP), crop.copy(), embedding.copy(), overheard.said))
         number += 1
     camera.close()
     return found

@@ -79,6 +79,7 @@ def test_of_a_crowd_of_strangers_nothing_is_left(door: WholeDoor, request: pytes
     for place, look in enumerate(seen):
         here.add_crop(f"stranger {look.stranger} look {place}", look.crop)
         here.add_embedding(f"stranger {look.stranger} look {place}", look.embedding)
+        here.add_embedding(f"stranger {look.stranger} look {place} unscaled", look.output)
     subscriber = Subscriber(door.broker.port)
     forwarder = door.forwarder.start()
     door.wait("the canary's visit", lambda: subscriber.on("/match"))
@@ -119,7 +120,7 @@ def test_of_a_crowd_of_strangers_nothing_is_left(door: WholeDoor, request: pytes
     (enrolled,) = gallery.load(time.time_ns())
     gallery.close()
     held = held_by(holder, here)
-    for kind in ("crop", "embedding"):
+    for kind in ("crop", "embedding", "unscaled"):
         missing = [place for place in range(len(seen)) if (str(place), kind) not in held]
         assert len(missing) < 0.05 * len(seen), f"the search does not find a {kind} that is kept: {missing}"
     canary = Traces()

@@ -56,3 +56,22 @@ def test_a_mirrored_embedding_is_the_same_from_both_sides_and_has_unit_length() 
 
 def test_a_model_that_gives_nothing_gives_nothing_mirrored() -> None:
     assert Embedder(interpreter(), RAW).embed_mirrored(half_lit(0, 0)).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_what_the_model_said_is_overwritten_once_it_is_read() -> None:
+    """Never 3: at another length it would be the embedding all the same."""
+    played = interpreter()
+    kept: list[NDArray[Any]] = []
+
+    class Keeper:
+        input, outputs = played.input, played.outputs
+
+        def invoke(self, tensor: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+            result = played.invoke(tensor)
+            assert result["embedding"].any()
+            kept.append(result["embedding"])
+            return result
+
+    embedding = Embedder(Keeper(), RAW).embed(half_lit(200, 0))
+    assert embedding.tolist() == [1.0, 0.0, 0.0]
+    assert not kept[0].any()
