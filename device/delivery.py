@@ -188,8 +188,12 @@ class Delivery:
         old = [event.id for event in events if age_days(event, self._clock.boot_id, now) > self.max_age_days]
         if not old:
             return events
-        self._outbox.drop(old)
-        log.warning("events_dropped count=%d text='older than events.outbox_keep_days'", len(old))
+        try:
+            self._outbox.drop(old)
+        except StorageError as error:  # they are passed over now, and dropped when there is room again
+            log.warning("events_dropped count=%d written=no error=%r", len(old), error.message)
+        else:
+            log.warning("events_dropped count=%d text='older than events.outbox_keep_days'", len(old))
         return [event for event in events if event.id not in old]
 
     def _storage_trouble(self, error: StorageError, now: Stamp) -> int:

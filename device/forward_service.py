@@ -24,7 +24,7 @@ from device.adapters.vitals_linux import LinuxVitals
 from device.adapters.wish_file import FileWishes
 from device.announcements import Names
 from device.config import changed_restart_options, load
-from device.errors import ConfigError, InputError, PorterError, StorageError
+from device.errors import ConfigError, PorterError, StorageError
 from device.folders import BOARD, FORWARD, OUTBOX, SHARED, WISHES, existing_folder, shared_folder
 from device.forwarder import Forwarder
 from device.health import HealthReport
@@ -33,7 +33,7 @@ from device.logs import setup_logging
 from device.metrics import DeviceCollector, Exporter, MetricsWriter
 from device.orders import Orders
 from device.supervisor import Supervisor, Worker
-from device.tls_files import TlsFiles
+from device.tls_files import TlsFiles, read_password
 from device.troubles import Troubles
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ log = logging.getLogger("porter.forward")
 
 # A step waits for a name lookup (the resolver's own limit is 30 s with three servers), a connection and a handshake.
 PATIENCE_S = 60.0
-PASSWORD_MAX_BYTES = 4096
 SESSION_EXPIRY_S = 3600
 
 
@@ -98,10 +97,13 @@ class ForwardService:
         )
         self._forwarder.delivery.max_age_days = config.events.outbox_keep_days
         self._collector = DeviceCollector(__version__)
-        self._metrics = MetricsWriter(self._collector, config.metrics.textfile, self._renew_metrics)
-        workers = [Worker("forward", self._step, cleanup=self._forwarder.close, patience_s=PATIENCE_S)]
-        if config.metrics.port:
-            exporter = Exporter(self._metrics.registry, config.metrics.port)
+        step, metrics = self._forwarder.step, config.metrics
+        if metrics.textfile or metrics.port:
+            self._metrics = MetricsWriter(self._collector, metrics.textfile, self._renew_metrics)
+            step = self._step
+        workers = [Worker("forward", step, cleanup=self._forwarder.close, patience_s=PATIENCE_S)]
+        if metrics.port:
+            exporter = Exporter(self._metrics.registry, metrics.port)
             workers.append(Worker("metrics", exporter.step, cleanup=exporter.close))
         self._supervisor = Supervisor(SystemdNotifier(notify_socket), workers)
 
@@ -179,7 +181,8 @@ class ForwardService:
             names,
             board=self._board,
             outbox=self._outbox,
-            vitals=LinuxVitals(Path(config.device.state_dir)),
+            # What else is in state_dir the unit hides behind a file system in memory.
+            vitals=LinuxVitals(Path(config.device.state_dir) / SHARED),
             troubles=self._troubles,
             counters=lambda: self._forwarder.delivery.counters,
             connects=lambda: self._forwarder.connects,
@@ -236,21 +239,3 @@ def make_broker(config: Config) -> MqttBroker:
         # A command that was given while we were away for a moment still comes.
         session_expiry_s=SESSION_EXPIRY_S if mqtt.commands else 0,
     )
-
-
-def read_password(name: str) -> str:
-    """The first line of the file; empty where none is named. Raises InputError; never quotes the file's content."""
-    if not name:
-        return ""
-    hint = "mqtt.password_file: the password is the file's first line, in UTF-8"
-    try:
-        with Path(name).open("rb") as file:
-            line = file.read(PASSWORD_MAX_BYTES + 1).split(b"\n", 1)[0].rstrip(b"\r")
-        password = line.decode("utf-8")
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}", hint=hint) from error
-    except UnicodeDecodeError:
-        raise InputError(f"{name}: expected text", hint=hint) from None  # its message would quote bytes
-    if not password or len(line) > PASSWORD_MAX_BYTES:
-        raise InputError(f"{name}: expected a password of 1 to {PASSWORD_MAX_BYTES} bytes", hint=hint)
-    return password

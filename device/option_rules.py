@@ -23,6 +23,7 @@ PATHS = (
     "mqtt.client_cert_file",
     "mqtt.client_key_file",
     "mqtt.password_file",
+    "metrics.textfile",
 )
 # How FFmpeg (under PyAV) tells a protocol from a file name: url_find_protocol in libavformat/avio.c.
 PROTOCOL = re.compile(r"[A-Za-z0-9+.-]+(:|,.*:)")

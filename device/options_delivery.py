@@ -17,7 +17,7 @@ class EventOptions(Section, frozen=True):
     outbox_max_mb: Annotated[
         int,
         option(
-            "Size of the outbox; beyond it the oldest events are dropped, and counted. 1 MB holds some 1,000 events.",
+            "Size of the outbox; beyond it the oldest events are dropped, and counted. 1 MB holds some 900 events.",
             unit="MB",
             ge=1,
             le=4096,

@@ -5,7 +5,7 @@ A command can make Porter look away, and look again. None can enrol, touch the g
 reaches the vision service is a `Wish` of three words (never 2). What may surprise:
 
 - A retained command is refused: the broker would repeat it at every connection, long after anybody meant it.
-- A repeat (same correlation data, or same `corr`) is answered as before, and not carried out again.
+- A repeat of what was done (same verb, and same correlation data or `corr`) is answered as before, and not done again.
 - The answer to pause and resume comes when the vision service has done it, not when it was asked.
 """
 
@@ -93,8 +93,10 @@ class Orders:
         """One level only: results are not commands."""
         return (self._prefix + "+",)
 
-    def connected(self, now: Stamp) -> None:
-        """Nothing to begin with."""
+    def connected(self, now: Stamp) -> None:  # noqa: ARG002
+        """A reload may have put us in the place of somebody who let the lamp blink."""
+        if self._lamp_until_ns is None:
+            self._lamp.switch(on=False)
 
     def received(self, message: Received, now: Stamp) -> None:
         """Carries the command out, or refuses it; the result waits for `due`."""
@@ -105,7 +107,8 @@ class Orders:
             log.warning("command_dropped verb=%r text='too many wait for their answers'", verb[:40])
             return
         command, error, text = understood(verb, message, now)
-        key = message.correlation or command.corr.encode()
+        mark = message.correlation or command.corr.encode()
+        key = verb.encode() + b"/" + mark if mark else b""
         order = Order(verb, command.corr, message.correlation, key)
         if key and key in self._done:
             self._results.append(self._done[key])
@@ -187,8 +190,7 @@ class Orders:
         topic = self._names.topic("cmd", order.verb[:40], "result")
         message = Message(topic, msgspec.json.encode(body), content_type=JSON, correlation=order.correlation)
         self._results.append(message)
-        # What was refused for its moment may be right at another; everything else stays as it was answered.
-        if order.key and error not in ("busy", "no_answer", "unavailable"):
+        if order.key and not error:  # what was refused may be right at another moment
             self._done[order.key] = message
             while len(self._done) > REMEMBERED:
                 self._done.popitem(last=False)

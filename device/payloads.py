@@ -189,9 +189,7 @@ class CommandResult(Payload, frozen=True):
     verb: str
     corr: str
     ok: bool
-    error: Literal[
-        "", "retained", "expired", "malformed", "too_large", "unknown", "busy", "unavailable", "no_answer"
-    ]
+    error: Literal["", "retained", "expired", "malformed", "too_large", "unknown", "unavailable", "no_answer"]
     text: str
     ts: Time
 

@@ -83,6 +83,27 @@ class SharedRecord(Generic[T]):
             self._problem = problem
 
 
+class MemoryRecord(Generic[T]):
+    """The same within one process. `unreadable` and `full` are its failures."""
+
+    def __init__(self, *, unreadable: bool = False, full: bool = False) -> None:
+        self.unreadable = unreadable
+        self.full = full
+        self._record: T | None = None
+
+    def show(self, record: T) -> None:
+        """Keeps the record. Raises StorageError."""
+        if self.full:
+            raise StorageError(
+                "state cannot be written: No space left on device", hint="a failure asked for by a test"
+            )
+        self._record = record
+
+    def read(self) -> T | None:
+        """The record, or None."""
+        return None if self.unreadable else self._record
+
+
 def _without_waiting(name: str, flags: int) -> int:
     """The writer is the other user: neither a pipe nor a link of theirs may hold us or lead us astray."""
     return os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS towards the broker: always verified, host name included, and every failure says its cause.
+"""The files of a connection to the broker. TLS is always verified, host name included; failures say their cause.
 
 The files are read anew for every connection, so that a renewed certificate needs no restart.
 """
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device.errors import InputError
+
+PASSWORD_MAX_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +74,21 @@ def explain(error: Exception, timeout_s: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout_s:g} s"
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def read_password(name: str) -> str:
+    """The first line of the file; empty where none is named. Raises InputError; never quotes the file's content."""
+    if not name:
+        return ""
+    hint = "mqtt.password_file: the password is the file's first line, in UTF-8"
+    try:
+        with Path(name).open("rb") as file:
+            line = file.read(PASSWORD_MAX_BYTES + 1).split(b"\n", 1)[0].rstrip(b"\r")
+        password = line.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror}", hint=hint) from error
+    except UnicodeDecodeError:
+        raise InputError(f"{name}: expected text", hint=hint) from None  # its message would quote bytes
+    if not password or len(line) > PASSWORD_MAX_BYTES:
+        raise InputError(f"{name}: expected a password of 1 to {PASSWORD_MAX_BYTES} bytes", hint=hint)
+    return password

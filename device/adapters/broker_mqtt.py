@@ -63,7 +63,7 @@ class MqttBroker:
         session_expiry_s: int = 0,
         connect_timeout_s: float = 5.0,
     ) -> None:
-        """session_expiry_s: so long the broker keeps our subscriptions, and what comes for them, while we are away.
+        """session_expiry_s: so long an MQTT 5 broker keeps what comes for our subscriptions while we are away.
 
         Raises InputError where a TLS file is wrong: now, not at the first connection.
         """
@@ -88,7 +88,7 @@ class MqttBroker:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
-            clean_session=None if protocol == "5" else self._session_expiry_s == 0,
+            clean_session=None if protocol == "5" else True,  # a session of 3.1.1 would never expire
             protocol=MQTTProtocolVersion.MQTTv5 if protocol == "5" else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )

@@ -147,10 +147,6 @@ class SqliteOutbox:
         """How many events were given up since this outbox was made. Raises StorageError."""
         return self._file.run(lambda db: int(db.execute(DROPPED_TOTAL).fetchone()[0]))
 
-    def size_bytes(self) -> int:
-        """Bytes in use. Raises StorageError."""
-        return self._file.run(used_bytes)
-
     def depth(self) -> int:
         """How many events wait. Raises StorageError."""
         return self._file.run(lambda db: int(db.execute("SELECT count(*) FROM event").fetchone()[0]))
@@ -171,7 +167,7 @@ class SqliteOutbox:
         self._file.close()
 
     def _make_room(self, db: sqlite3.Connection) -> None:
-        """Drops the oldest, some at a time, while more is in use than may be; what was just committed stays."""
+        """Drops the oldest, some at a time, while more is in use than may be; the newest stays."""
         gone = 0
         while used_bytes(db) > self._max_bytes:
             oldest = db.execute(OLDEST, (0, 0, DROP_AT_ONCE + 1)).fetchall()[:-1]

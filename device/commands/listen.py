@@ -28,7 +28,8 @@ from device.contract import judge
 from device.errors import BrokerUnavailable, InputError
 from device.listening import Listener, line_of
 from device.mqtt_messages import Connected, Disconnected, Received, SubscriptionRefused
-from device.tls_files import TlsFiles
+from device.options_delivery import MqttOptions
+from device.tls_files import TlsFiles, read_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ca", metavar="FILE", help="the broker's certificate authority (default: the system's)"
     )
     parser.add_argument("--username", metavar="NAME", help="user name at the broker (default: mqtt.username)")
-    parser.add_argument("--password-file", type=Path, metavar="FILE", help="its first line is the password")
+    parser.add_argument("--password-file", metavar="FILE", help="its first line is the password")
     parser.add_argument("--protocol", choices=("auto", "5", "3.1.1"), help="MQTT version")
     parser.add_argument(
         "--for", dest="seconds", type=float, metavar="S", help="end after so long (default: Ctrl-C)"
@@ -85,35 +86,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def make_listener(args: argparse.Namespace, config: Config) -> MqttBroker:
-    """A connection under a name of its own: a device's would push that device off the broker."""
-    mqtt = config.mqtt
+    """A connection under a name of its own: a device's would push that device off the broker.
+
+    What the configuration says of credentials is for the configured broker only: another one must not see them.
+    """
+    mqtt = config.mqtt if args.broker is None else MqttOptions(tls=not args.plain)
     host, _, port = (args.broker or f"{mqtt.host}:{mqtt.port}").rpartition(":")
     if not host:
         host, port = port, "1883" if args.plain else "8883"
     if not port.isdigit():
         raise InputError(f"{args.broker}: expected HOST or HOST:PORT", hint="porter listen broker.lan:8883")
-    plain = args.plain or (args.broker is None and not mqtt.tls)
     files = TlsFiles(args.ca or mqtt.ca_file, mqtt.client_cert_file, mqtt.client_key_file)
-    password_file = args.password_file or (Path(mqtt.password_file) if mqtt.password_file else None)
     return MqttBroker(
         host,
         int(port),
         client_id=f"porter-listen-{secrets.token_hex(4)}",
-        tls=None if plain else files,
+        tls=files if mqtt.tls and not args.plain else None,
         protocol=args.protocol or mqtt.protocol,
         username=args.username or mqtt.username,
-        password=first_line(password_file) if password_file else "",
+        password=read_password(args.password_file or mqtt.password_file),
     )
-
-
-def first_line(path: Path) -> str:
-    """A password. Raises InputError."""
-    try:
-        return path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: cannot be read as text", hint="--password-file names a readable file"
-        ) from error
 
 
 def listen(

@@ -24,9 +24,10 @@ from device.adapters.control_socket import ControlServer
 from device.adapters.gallery_sqlite import SqliteGallery
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
+from device.adapters.wish_file import FileWishes
 from device.control import SOCKET_NAME
-from device.folders import BOARD, OUTBOX, SHARED
-from device.payloads import ServiceState, VisionInfo
+from device.folders import BOARD, FORWARD, OUTBOX, SHARED, WISHES
+from device.payloads import ServiceState, VisionInfo, Wish
 from device.records import Consent
 from tests.events import make_event
 from tests.people import KEY
@@ -184,6 +185,28 @@ def test_the_forwarder_reads_the_state_board_and_cannot_write_it(device: Device)
 
     assert device.service("porter-forward", read) == "ok"
     assert device.service("porter-forward", lambda: show(device)).startswith("StorageError")
+
+
+def test_wishes_go_one_way_and_are_read_without_being_led_astray(device: Device) -> None:
+    """The forwarder writes them and the vision service reads them: never the other way round, never through a link."""
+    path = device.run / FORWARD / WISHES
+    wish = Wish(number=1, verb="pause")
+
+    def read(expected: Wish | None) -> None:
+        assert FileWishes(path).read() == expected
+
+    assert device.service("porter-forward", lambda: FileWishes(path).show(wish)) == "ok"
+    assert device.service("porter-vision", lambda: read(wish)) == "ok"
+    assert device.service("porter-vision", lambda: FileWishes(path).show(wish)).startswith("StorageError")
+    assert device.person([device.groups["porter"]], path.read_bytes).startswith("PermissionError")
+
+    def mislead() -> None:
+        path.unlink()
+        path.symlink_to(device.run / SHARED / BOARD)
+
+    assert device.service("porter-vision", lambda: show(device)) == "ok"
+    assert device.service("porter-forward", mislead) == "ok"
+    assert device.service("porter-vision", lambda: read(None)) == "ok"
 
 
 def test_the_forwarder_can_neither_read_nor_replace_the_gallery(device: Device) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from device.config import parse
 from device.errors import InputError
-from device.forward_service import add_arguments, make_broker, read_password
+from device.forward_service import add_arguments, make_broker
+from device.tls_files import read_password
 
 if TYPE_CHECKING:
     from pathlib import Path

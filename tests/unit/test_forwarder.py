@@ -156,3 +156,16 @@ def test_what_was_acknowledged_last_is_out_of_the_outbox_when_the_forwarder_ends
     rig.forwarder.close()
     assert rig.writer.depth() == 0
     assert len(rig.exchange.on("/match")) == 1
+
+
+def test_old_events_that_cannot_be_dropped_hold_nobody_up() -> None:
+    rig = Rig(outbox=MemoryOutbox(stuck=True))
+    rig.forwarder.delivery.max_age_days = 2
+    rig.writer.append([rig.event(1)])
+    rig.clock.advance(3 * 86_400.0)
+    rig.writer.append([rig.event(2)])
+    rig.alive()
+    rig.steps(20)
+    assert [event.id for event in rig.bodies("/match")] == [event_id(2)]
+    assert rig.bodies("/match/late") == []
+    assert rig.writer.dropped() == 0

@@ -190,6 +190,32 @@ def test_a_repeat_is_answered_again_and_not_done_again() -> None:
     assert desk.wishes.read() == Wish(number=1, verb="pause")
 
 
+def test_one_mark_on_two_verbs_is_two_commands() -> None:
+    desk = Desk()
+    desk.hear("pause", b'{"corr": "1"}')
+    desk.grant(paused=True)
+    desk.results()
+    desk.hear("resume", b'{"corr": "1"}')
+    assert desk.wishes.read() == Wish(number=2, verb="resume")
+
+
+def test_what_was_refused_may_be_done_when_it_is_asked_again() -> None:
+    desk = Desk(lamp=FakeLamp(missing=True))
+    desk.hear("identify", b'{"corr": "1"}', retained=True)
+    desk.hear("identify", b'{"corr": "1"}')
+    desk.lamp.missing = False
+    desk.hear("identify", b'{"corr": "1"}')
+    assert [result.error for result in desk.results()] == ["retained", "unavailable", ""]
+
+
+def test_a_lamp_that_a_reload_left_blinking_is_put_out() -> None:
+    desk = Desk()
+    desk.hear("identify")
+    again = Desk(lamp=desk.lamp)
+    again.orders.connected(again.clock.now())
+    assert not desk.lamp.on
+
+
 def test_correlation_data_comes_back() -> None:
     desk = Desk()
     desk.hear("republish", correlation=b"\x00\xff")
