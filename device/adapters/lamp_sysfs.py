@@ -2,6 +2,7 @@
 """The board's own LED, through the kernel's LED class: blinks fast on `identify`, and goes back to what it did.
 
 A Raspberry Pi calls it ACT (older kernels: led0). Its `trigger` file belongs to root; whoever may write it may blink.
+The forwarder's unit cannot yet (ProtectKernelTunables=): that comes with the appliance's image.
 Never run on a board: tested on files of the same form (kernel documentation, leds/leds-class).
 """
 

@@ -26,6 +26,7 @@ unique_subject = no
 commonName = supplied
 [leaf]
 basicConstraints = CA:FALSE
+authorityKeyIdentifier = keyid
 subjectAltName = {names}
 """
 
@@ -41,7 +42,7 @@ class Authority:
         (folder / f"{name}-index.txt").touch()
         openssl(
             "req", "-x509", *new_key(self._key), "-out", str(self.ca), "-days", "2", "-subj", f"/CN=Porter test {name}",
-            "-addext", "basicConstraints=critical,CA:TRUE",
+            "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
         )  # fmt: skip
 
     def issue(

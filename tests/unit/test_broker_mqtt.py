@@ -59,6 +59,26 @@ def test_the_hello_asks_for_a_clean_start_and_no_session() -> None:
     assert b"\x18\x00\x00\x00\x05" in hello, "will delay 5 s"
 
 
+def test_a_session_is_kept_for_as_long_as_asked_on_mqtt_5_and_never_on_3_1_1() -> None:
+    with Peer(lambda *_: CONNACK_5) as peer:
+        broker = make(peer.port, session_expiry_s=3600)
+        broker.connect(WILL, 5)
+        outcome(broker)
+        broker.abort()
+    hello = peer.greetings[0]
+    assert not hello[hello.index(b"MQTT") + 5] & 0x02, "no clean start"
+    assert b"\x11\x00\x00\x0e\x10" in hello, "session expiry 1 h"
+    with Peer(lambda *_: CONNACK_311) as peer:
+        broker = make(peer.port, session_expiry_s=3600, protocol="3.1.1")
+        broker.connect(None, 0)
+        outcome(broker)
+        broker.abort()
+    hello = peer.greetings[0]
+    flags = hello[hello.index(b"MQTT") + 5]
+    assert flags & 0x02, "a clean session: there it would have no end"
+    assert not flags & 0x04, "no will for one who only listens"
+
+
 def test_the_brokers_window_is_reported() -> None:
     with Peer(lambda *_: b"\x20\x06\x00\x00\x03\x21\x00\x04") as peer:
         broker = make(peer.port)
