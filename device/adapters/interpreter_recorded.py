@@ -43,6 +43,7 @@ class RecordedInterpreter:
         self._script = script
         self._fail_after = fail_after
         self._buffers = {name: np.zeros(detail.shape, detail.dtype) for name, detail in outputs.items()}
+        self._tensors = {name: buffer.copy() for name, buffer in self._buffers.items()}
         self.invocations = 0
 
     @property
@@ -70,6 +71,7 @@ class RecordedInterpreter:
         self.invocations += 1
         for name, values in played.items():
             np.copyto(self._buffers[name], values, casting="no")
+            np.copyto(self._tensors[name], values, casting="no")
         return dict(self._buffers)
 
     def _next(self, tensor: NDArray[Any]) -> Outputs:
