@@ -150,12 +150,12 @@ class Delivery:
             "0x87: may this user write below the device's topic? 0x97: the broker's quota is used up",
         )
 
-    def settle(self, now: Stamp) -> None:
-        """Takes what was delivered out of the outbox; tried again later where the disk refuses."""
+    def settle(self, now: Stamp, *, at_once: bool = False) -> None:
+        """Takes what was delivered out of the outbox, again later where the disk refuses. at_once: gathers no more."""
         if not self._delivered:
             self._settle_ns = max(self._settle_ns, now.boot_ns + GATHER_NS)
             return
-        if now.boot_ns < self._settle_ns:
+        if now.boot_ns < self._settle_ns and not at_once:
             return
         try:
             self._outbox.acknowledge(sorted(self._delivered))

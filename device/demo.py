@@ -266,6 +266,8 @@ def shown(heard: Heard) -> str:
         return f"{len(heard.presence().present)} present"
     if heard.kind == "info":
         return "firmware, models, cameras, number of subjects"
+    if heard.kind == "health":
+        return "inference times, temperatures, outbox"
     if "/alert/" in heard.topic:
         return heard.alert().text
     return heard.payload.decode(errors="replace")

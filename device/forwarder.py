@@ -133,9 +133,8 @@ class Forwarder:
             self._take(signal)
         now = self._clock.now()
         self.delivery.settle(now)
-        now = (
-            self._clock.now()
-        )  # a lock on the outbox, or a slow disk, may have taken seconds of a live event's life
+        # A lock on the outbox, or a slow disk, may have taken seconds of a live event's life.
+        now = self._clock.now()
         if self.connected and any(item.deadline_ns < now.boot_ns for item in self._in_flight.values()):
             self._broker.abort()
             self._lost("no acknowledgement in time")
@@ -264,7 +263,7 @@ class Forwarder:
                 break
             for signal in self._broker.poll(POLL_S):
                 self._take(signal)
-        self.delivery.settle(self._clock.now())
+        self.delivery.settle(self._clock.now(), at_once=True)
         if last_words or self._in_flight:
             self._broker.abort()  # they may not have arrived: let the broker publish the will
         else:

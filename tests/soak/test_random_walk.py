@@ -56,6 +56,19 @@ def the_configuration_is_reloaded(stage: Stage) -> None:
     stage.progress()
 
 
+def steady(stage: Stage) -> None:
+    """Waits until events arrive over a connection that stays: steps wait for what only then happens."""
+    deadline = time.monotonic() + 120
+    while True:
+        accepted = stage.proxy.accepted
+        stage.progress(2)
+        time.sleep(1.0)
+        stage.progress(1)
+        if stage.proxy.accepted == accepted:
+            return
+        assert time.monotonic() < deadline, "no connection stays for a second"
+
+
 STEPS: list[Callable[[Stage], None]] = [
     *dict.fromkeys(fault for fault, _ in faults.FAULTS),
     the_forwarder_is_killed,
@@ -84,7 +97,7 @@ def test_a_random_walk_over_all_faults_breaks_no_rule(
             step = dice.choice(STEPS)
             done[step.__name__] += 1
             try:
-                stage.progress(1)  # a fault befalls a site that works: steps wait for what only then happens
+                steady(stage)
                 step(stage)
                 stage.proxy.heal()
             except BaseException:

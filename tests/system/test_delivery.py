@@ -128,7 +128,7 @@ def test_reconnecting_after_a_broker_restart_takes_less_than_five_seconds(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
     with Subscriber(broker.port, durable=True) as subscriber, Site(tmp_path, broker.port) as site:
-        site.forwarder.wait_log("connected")
+        subscriber.wait("cam0/presence")
         broker.stop()
         broker.start()
         restarted = time.monotonic()

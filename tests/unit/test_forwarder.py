@@ -145,3 +145,14 @@ def test_a_match_is_a_cloud_event_in_its_properties() -> None:
         "time": "2026-11-23T04:20:00.000Z",
     }
     assert message.content_type == "application/json"
+
+
+def test_what_was_acknowledged_last_is_out_of_the_outbox_when_the_forwarder_ends() -> None:
+    rig = Rig()
+    rig.steps(20)
+    rig.writer.append([rig.event(1)])
+    rig.steps(1, seconds=0)
+    assert rig.writer.depth() == 1, "acknowledgements are gathered for a moment"
+    rig.forwarder.close()
+    assert rig.writer.depth() == 0
+    assert len(rig.exchange.on("/match")) == 1
