@@ -82,7 +82,7 @@ def test_after_a_visit_the_gate_opens_once_for_what_it_was_not_shown_and_closes_
     seen = door.yunet.invocations
     door.show(frames=100)
     looked = door.yunet.invocations - seen
-    # The track's gap (1 s); then against the gate's picture, which is from when Anna came, an empty door is motion (1 s).
+    # The track's gap (1 s); then the gate holds the empty door against a picture with Anna in it: motion (1 s).
     assert 20 <= looked <= 22
     assert door.pipeline.counters.still == 100 - looked
 
