@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
 Point = tuple[float, float]
+# Rows a, b, c and d, e, f of a map: x, y go to a x + b y + c, d x + e y + f.
+Affine = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 class Box(NamedTuple):
@@ -50,17 +48,17 @@ def polygon_contains(polygon: Sequence[Point], point: Point) -> bool:
     return inside
 
 
-def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+def similarity_transform(source: Sequence[Point], target: Sequence[Point]) -> Affine:
     """The rotation, uniform scale and shift that map `source` closest to `target`, in the least-squares sense.
 
-    source, target: (N, 2), N >= 2, in the same order. Returns (2, 3): target ~ M[:, :2] @ p + M[:, 2].
+    source, target: two points or more, in the same order.
     Never mirrors. In two dimensions the Umeyama (1991) problem is linear: with the points as complex numbers,
     the best factor is <source, target> / <source, source> after both are centred, and its angle and length are
     rotation and scale. Raises ValueError where all source points coincide (no scale exists).
     """
     # Plain complex numbers: for five points they are ten times faster than arrays.
-    s = [complex(x, y) for x, y in source.tolist()]
-    t = [complex(x, y) for x, y in target.tolist()]
+    s = [complex(x, y) for x, y in source]
+    t = [complex(x, y) for x, y in target]
     s_mean, t_mean = sum(s) / len(s), sum(t) / len(t)
     s_centred = [p - s_mean for p in s]
     spread = sum(p.real * p.real + p.imag * p.imag for p in s_centred)
@@ -69,14 +67,13 @@ def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64
     factor = sum(p.conjugate() * (q - t_mean) for p, q in zip(s_centred, t, strict=True)) / spread
     shift = t_mean - factor * s_mean
     a, b = factor.real, factor.imag
-    return np.array([[a, -b, shift.real], [b, a, shift.imag]])
+    return (a, -b, shift.real), (b, a, shift.imag)
 
 
-def invert_affine(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of a (2, 3) affine map. Raises ValueError where it has none."""
-    (a, b, c), (d, e, f) = matrix.tolist()
+def invert_affine(matrix: Affine) -> Affine:
+    """The inverse of an affine map. Raises ValueError where it has none."""
+    (a, b, c), (d, e, f) = matrix
     det = a * e - b * d
     if det == 0.0:
         raise ValueError("invert_affine: the map is singular")
-    inverse: NDArray[np.float64] = np.array([[e, -b, b * f - c * e], [-d, a, c * d - a * f]]) / det
-    return inverse
+    return (e / det, -b / det, (b * f - c * e) / det), (-d / det, a / det, (c * d - a * f) / det)

@@ -43,8 +43,8 @@ class Pipeline:
         """What this frame decides: starts and ends of visits, most often nothing."""
         now, taker = frame.captured, self.enrolment or self.sightings
         self.counters.frames += 1
-        moved = self.motion is None or self.motion.is_open(frame.luma, now.boot_ns)
-        if not (moved or self.tracks.active or self.enrolment):
+        gate = None if self.tracks.active or self.enrolment else self.motion  # a face in view needs no motion
+        if gate is not None and not gate.is_open(frame.luma, now.boot_ns):
             self.counters.still += 1
             return self.close(now)
         faces = self.tracks.update(self.detector.detect(frame.lores, frame.main.shape[1]), now.boot_ns)

@@ -123,7 +123,7 @@ class FrameTimer:
         laps.start()
         lores_and_luma(frame.main, (width, height))
         laps.lap(CAMERA_STAGE)
-        if parts.motion is not None:
+        if parts.motion is not None and not parts.tracks.active:
             parts.motion.is_open(frame.luma, now.boot_ns)
         laps.lap("motion")
         detection = self._detect(frame)

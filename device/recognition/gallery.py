@@ -45,6 +45,7 @@ class Gallery:
         self._basis = basis
         self.time = time or ConsentTime()
         self._expires_ns = np.array([s.consent.expires_at_ns for s in self.subjects], np.int64)
+        self._first_expiry_ns = min((s.consent.expires_at_ns for s in self.subjects), default=0)
         templates = [template_of(each.references) for each in enrolled]
         self._templates: NDArray[np.float32] = (
             np.stack(templates) if templates else np.empty((0, 0), np.float32)
@@ -69,7 +70,10 @@ class Gallery:
 
     def holding(self, scores: NDArray[np.float32], now: Stamp) -> NDArray[np.float32]:
         """`scores` ((N,) float32, in subject order) with -1 for everyone whose consent has ended."""
-        return np.where(self._expires_ns > self.time.latest_ns(now), scores, NO_MATCH)
+        latest_ns = self.time.latest_ns(now)
+        if self._first_expiry_ns > latest_ns:
+            return scores  # every consent holds
+        return np.where(self._expires_ns > latest_ns, scores, NO_MATCH)
 
     def holds(self, subject: Subject, now: Stamp) -> bool:
         """Whether this subject's consent has not ended."""

@@ -17,11 +17,14 @@ from device.geometry import invert_affine, similarity_transform
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from device.geometry import Affine
+
 CROP_PX = 112
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 TEMPLATE.setflags(write=False)
+TEMPLATE_POINTS = [(x, y) for x, y in TEMPLATE.tolist()]
 
 
 def align(picture: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -31,13 +34,15 @@ def align(picture: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray
     Returns (112, 112, 3) uint8 RGB; what lies outside the picture is black. Raises ValueError for landmarks that
     all coincide or are not finite.
     """
-    if not np.isfinite(landmarks).all():
+    # Plain numbers up to Pillow: ten of them are not worth an array's calls.
+    points = [(x, y) for x, y in landmarks.tolist()]
+    if not all(math.isfinite(x) and math.isfinite(y) for x, y in points):
         raise ValueError("align: landmarks are not finite")
-    to_picture = invert_affine(similarity_transform(landmarks.astype(np.float64), TEMPLATE))
+    to_picture = invert_affine(similarity_transform(points, TEMPLATE_POINTS))
     region, left, top = region_of(picture, to_picture)
     if region.size == 0:
         return np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
-    (a, b, c), (d, e, f) = to_picture.tolist()
+    (a, b, c), (d, e, f) = to_picture
     return sampled(Image.fromarray(region), (a, b, c - left, d, e, f - top))
 
 
@@ -66,14 +71,13 @@ def sampled(image: Image.Image, to_image: tuple[float, ...]) -> NDArray[np.uint8
         f + 0.5 - (d + e) / 2,
     )
     size = (CROP_PX * per_px, CROP_PX * per_px)
-    return np.asarray(image.transform(size, Image.Transform.AFFINE, coefficients, how).reduce(per_px))
+    crop = image.transform(size, Image.Transform.AFFINE, coefficients, how).reduce(per_px)
+    return np.frombuffer(crop.tobytes(), np.uint8).reshape(CROP_PX, CROP_PX, 3)
 
 
-def region_of(
-    picture: NDArray[np.uint8], to_picture: NDArray[np.float64]
-) -> tuple[NDArray[np.uint8], int, int]:
+def region_of(picture: NDArray[np.uint8], to_picture: Affine) -> tuple[NDArray[np.uint8], int, int]:
     """The part of `picture` that the crop can touch, and its left and top: a megapixel need not be converted."""
-    (a, b, c), (d, e, f) = to_picture.tolist()
+    (a, b, c), (d, e, f) = to_picture
     height, width = picture.shape[:2]
     slack = 2 + int(math.hypot(a, d))
     left, right = span(a * CROP_PX, b * CROP_PX, c, slack, width)

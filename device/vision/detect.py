@@ -94,10 +94,8 @@ def settled_landmarks(
         if cell is kept or cell.box.iou(kept.box) >= SAME_FACE_IOU:
             weight = cell.score**2
             total += weight
-            points = [
-                sum_ + weight * value
-                for sum_, value in zip(points, cell.maps.landmarks(raw, cell), strict=True)
-            ]
+            found = cell.maps.landmarks(raw, cell)
+            points = [sum_ + weight * value for sum_, value in zip(points, found, strict=True)]
     return np.array(points, np.float32).reshape(5, 2) / np.float32(total)
 
 
@@ -133,26 +131,31 @@ class StrideMaps:
         sqrt(cls * obj) >= t needs obj >= t * t, as cls <= 1: cells are sifted on the raw obj map, in its quantised
         levels. cls would sift nothing: it was trained on faces only and is high everywhere else.
         """
-        _, rows, columns, _ = np.nonzero(raw[self._obj] >= self._least)
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-            (cls,), (obj,) = (self._real(raw, name, row, column) for name in (self._cls, self._obj))
-            score = math.sqrt(min(1.0, max(0.0, cls)) * min(1.0, max(0.0, obj)))
+        # One axis: `nonzero` over four takes three times as long.
+        for index in (raw[self._obj] >= self._least).ravel().nonzero()[0].tolist():
+            cls, obj = self._share(raw, self._cls, index), self._share(raw, self._obj, index)
+            score = math.sqrt(cls * obj)
             if score >= self._threshold:
+                row, column = divmod(index, raw[self._obj].shape[2])
                 yield Cell(score, self._box(raw, row, column), column, row, self)
 
     def landmarks(self, raw: Mapping[str, NDArray[Any]], cell: Cell) -> list[float]:
         """x, y of the five landmarks of a cell's face, one after the other, in input pixels."""
-        place = (cell.column, cell.row) * 5
+        stride, place = self._stride, (cell.column, cell.row) * 5
         values = self._real(raw, self._kps, cell.row, cell.column)
-        return [(value + start) * self._stride for value, start in zip(values, place, strict=True)]
+        return [(value + start) * stride for value, start in zip(values, place, strict=True)]
 
     def _box(self, raw: Mapping[str, NDArray[Any]], row: int, column: int) -> Box:
         x, y, w, h = self._real(raw, self._bbox, row, column)
         # A damaged model could say e^80 px: beyond the largest picture a box means nothing, and inf would poison NMS.
-        width, height = (math.exp(min(value, 9.0)) * self._stride for value in (w, h))
-        return Box(
-            (column + x) * self._stride - width / 2, (row + y) * self._stride - height / 2, width, height
-        )
+        stride = self._stride
+        width, height = math.exp(min(w, 9.0)) * stride, math.exp(min(h, 9.0)) * stride
+        return Box((column + x) * stride - width / 2, (row + y) * stride - height / 2, width, height)
+
+    def _share(self, raw: Mapping[str, NDArray[Any]], name: str, index: int) -> float:
+        """A cell's number in a map with one a cell, dequantised, 0 to 1."""
+        value: float = (raw[name].item(index) - self._zeros[name]) * self._scales[name]
+        return min(1.0, max(0.0, value))
 
     def _real(self, raw: Mapping[str, NDArray[Any]], name: str, row: int, column: int) -> list[float]:
         """A cell's numbers in one map, dequantised."""

@@ -76,6 +76,17 @@ def test_who_stands_perfectly_still_stays_in_view() -> None:
     assert door.pipeline.counters.still == 0
 
 
+def test_after_a_visit_the_gate_opens_once_for_what_it_was_not_shown_and_closes_again() -> None:
+    door = Door([1], motion=True)
+    door.show(ANNA, frames=200)
+    seen = door.yunet.invocations
+    door.show(frames=100)
+    looked = door.yunet.invocations - seen
+    # The track's gap (1 s); then the gate holds the empty door against a picture with Anna in it: motion (1 s).
+    assert 20 <= looked <= 22
+    assert door.pipeline.counters.still == 100 - looked
+
+
 def test_a_visit_ends_before_a_still_picture_too() -> None:
     door = Door([1], motion=True)
     door.show(ANNA, frames=10)
