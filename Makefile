@@ -11,7 +11,7 @@ SECONDS ?= 1800
 SEED ?= 1
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system home-assistant soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
+.PHONY: help demo test system camera home-assistant soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +66,9 @@ PYTHON313 ?= python3.13
 	@echo "setting up .venv-homeassistant (once, some minutes)"
 	.venv-homeassistant/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-homeassistant.txt
 	@touch $@
+
+camera: $(VENV)/base.stamp ## the CSI camera's code against the real picamera2 and libcamera (root; apt install mmdebstrap gcc)
+	@$(BIN)/python -m tests.camera
 
 home-assistant: $(VENV)/test.stamp .venv-homeassistant/stamp ## a real Home Assistant core finds the device (Python 3.13, mosquitto)
 	$(BIN)/python -m pytest -m system tests/homeassistant --homeassistant-python .venv-homeassistant/bin/python

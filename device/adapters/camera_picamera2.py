@@ -5,44 +5,48 @@ The ISP makes both pictures: main (RGB) and lores (YUV 4:2:0, the only kind of f
 Pi 4), of the same field. What may surprise:
 
 - The format that is RGB in memory order is called "BGR888" (picamera2 manual, appendix A).
+- Other pipelines than the Pi's (libcamera's simple, uvcvideo and virtual ones) have no RGB and no YUV 4:2:0 in three
+  planes: where the camera grants NV12 instead, that is taken.
 - Configured as a preview, not as a video: the preview's colour space is sYCC, which is BT.601 in full range, and this
   is what Pillow's YCbCr means. A video configuration would give Rec. 709 in limited range from 720p on.
 - `queue=False`: a capture waits for a frame exposed after it was asked for, never one kept from before a pause.
 - A request that is not released is a buffer lost: with all gone the camera freezes, and memory that is held over a
   close runs the contiguous memory (CMA) short (raspberrypi/picamera2#887, #1102). So a request is copied and released
   at once, and a capture that timed out is cancelled, lest a late request come to nobody.
+- A closed Picamera2 is a ring of references: its buffers and files stay until Python's collector comes by. So it is
+  called. (Measured with 0.3.38 and libcamera 0.4: three files more with every close, else.)
 - Cameras do freeze (picamera2#952, #1004). The cure is a full reset: close, drop the object, open a new one. Closing a
   camera whose driver hangs may hang as well; then the worker's heartbeat goes stale and systemd restarts the service.
 - SensorTimestamp is the start of the exposure on CLOCK_BOOTTIME (libcamera's control_ids; the kernel really takes
   CLOCK_MONOTONIC, which is the same on a machine that never suspends).
 
-Tested against `camera_picamera2_standin`; the test against the real class belongs to the appliance work. This has not
-run on a Raspberry Pi yet.
+Tested against `camera_picamera2_standin`, and against the real class on libcamera's virtual pipeline (`make camera`).
+This has not run on a Raspberry Pi yet.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from device.errors import CameraStalledError, HardwareError
 from device.records import Frame, Stamp
-from device.vision.views import Size, fitted, luma_of
+from device.vision.views import Size, fitted
+from device.vision.yuv420 import FORMATS, rgb_and_luma
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
     from device.ports import Clock
 
 log = logging.getLogger("porter.camera")
 
+RGB, YUV = "BGR888", "YUV420"
 BUFFERS = 4  # one exposing, one in the ISP, one being copied, one spare; a video's six cost 1.5 times the CMA
 CONTINUOUS_AUTOFOCUS = 2  # libcamera's AfModeEnum.Continuous
 OLDEST_NS = 10_000_000_000  # a time stamp further in the past than this is not on our clock
@@ -82,7 +86,7 @@ class Picamera2Camera:
         self._frame_us = round(1e6 / rate_hz) if rate_hz else 0
         self._load = load_picamera2
         self._camera: Any = None
-        self._lores_size: Size = (0, 0)
+        self._granted: dict[str, tuple[str, Size]] = {}  # of main and lores: the format and the size
         self._sequence = 0
 
     def open(self) -> None:
@@ -97,7 +101,9 @@ class Picamera2Camera:
             ) from error
         try:
             camera = picamera2.Picamera2(self._number)
-        except IndexError as error:
+        except (IndexError, RuntimeError) as error:  # which of the two depends on picamera2's version
+            if isinstance(error, RuntimeError) and "No camera number" not in str(error):
+                raise self._unusable("cannot be opened", error) from error
             raise HardwareError(
                 f"camera {self._number}: there is no such camera",
                 hint="check the ribbon cable at both ends; `rpicam-hello --list-cameras` lists what is found",
@@ -123,14 +129,18 @@ class Picamera2Camera:
             raise RuntimeError("capture before open")
         request = self._next_request(timeout_s)
         try:
-            main = request.make_array("main")  # a copy, cropped to the width
-            yuv = request.make_array("lores")  # a copy, rows still padded to the stride
+            arrays = {
+                name: request.make_array(name) for name in self._granted
+            }  # copies; YUV's rows still padded
             metadata = request.get_metadata()
         except MANY_ERRORS as error:
             raise self._unusable("gave a frame that cannot be read", error) from error
         finally:
             request.release()
-        lores, luma = from_yuv420(yuv, self._lores_size)
+        main = arrays["main"]
+        if self._granted["main"][0] != RGB:
+            main, _ = rgb_and_luma(main, *self._granted["main"])
+        lores, luma = rgb_and_luma(arrays["lores"], *self._granted["lores"])
         self._sequence += 1
         return Frame(self._sequence, self._captured(metadata), np.ascontiguousarray(main), lores, luma)
 
@@ -144,6 +154,9 @@ class Picamera2Camera:
             camera.close()  # stops first
         except MANY_ERRORS as error:
             log.warning("camera_close_failed number=%d reason=%r", self._number, str(error))
+        # What was closed refers to itself: its buffers, contiguous memory on a Pi, would wait for the collector.
+        del camera
+        gc.collect()
 
     def _start(self) -> None:
         camera = self._camera
@@ -153,8 +166,8 @@ class Picamera2Camera:
         if "AfMode" in camera.camera_controls:  # else a camera with autofocus stays where its lens rests: far
             controls["AfMode"] = CONTINUOUS_AUTOFOCUS
         configuration = camera.create_preview_configuration(
-            main={"format": "BGR888", "size": self._main_px},
-            lores={"format": "YUV420", "size": self._lores_px},
+            main={"format": RGB, "size": self._main_px},
+            lores={"format": YUV, "size": self._lores_px},
             buffer_count=BUFFERS,
             queue=False,
             controls=controls,
@@ -163,10 +176,10 @@ class Picamera2Camera:
         )
         camera.configure(configuration)
         granted = camera.camera_configuration()  # libcamera may have adjusted what was asked
-        formats = (granted["main"]["format"], granted["lores"]["format"])
-        if formats != ("BGR888", "YUV420"):
-            raise RuntimeError(f"it offers {' and '.join(formats)} where BGR888 and YUV420 were asked")
-        self._lores_size = granted["lores"]["size"]
+        self._granted = {name: (granted[name]["format"], granted[name]["size"]) for name in ("main", "lores")}
+        (main, _), (lores, _) = self._granted.values()
+        if main not in (RGB, *FORMATS) or lores not in FORMATS:
+            raise RuntimeError(f"it offers {main} and {lores} where {RGB} and {YUV}, or NV12, were asked")
         camera.start()
 
     def _next_request(self, timeout_s: float) -> Any:
@@ -208,19 +221,3 @@ class Picamera2Camera:
 def even(side_px: int) -> int:
     """The next lower even number, at least 2."""
     return max(2, side_px - side_px % 2)
-
-
-def from_yuv420(yuv: NDArray[np.uint8], size_px: Size) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """lores (h, w, 3) RGB and the motion gate's luma, from a planar 4:2:0 picture, BT.601 in full range (sYCC).
-
-    yuv: (h * 3 / 2, stride) uint8: h rows of Y, then all of U, then all of V, whose rows have half the stride, so that
-    two of them fill one row of the array. The columns beyond `size_px` are padding.
-    """
-    width, height = size_px
-    stride = yuv.shape[1]
-    chroma = yuv[height:].reshape(2, height // 2, stride // 2)[:, :, : width // 2]
-    y = Image.fromarray(np.ascontiguousarray(yuv[:height, :width]))
-    u, v = (
-        Image.fromarray(np.ascontiguousarray(p)).resize(size_px, Image.Resampling.BILINEAR) for p in chroma
-    )
-    return np.array(Image.merge("YCbCr", (y, u, v)).convert("RGB"), dtype=np.uint8), luma_of(y)

@@ -30,6 +30,7 @@ class StandinModule:
     cameras: how many are plugged in. stall_after: frames after which none come, until the camera is closed.
     late: a stalled capture is completed at the moment it is cancelled. fails: name of a method to the error it raises.
     granted: formats that `configure` grants, where not those asked. autofocus: whether the lens can move.
+    old: answers a camera that is not there with an IndexError, as picamera2 once did.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class StandinModule:
         fails: dict[str, Exception] | None = None,
         granted: dict[str, str] | None = None,
         autofocus: bool = False,
+        old: bool = False,
         timestamp_offset_ns: int = -30_000_000,
     ) -> None:
         self.clock = clock
@@ -53,6 +55,7 @@ class StandinModule:
         self.fails = fails or {}
         self.granted = granted or {}
         self.autofocus = autofocus
+        self.old = old
         self.timestamp_offset_ns = timestamp_offset_ns
         self.taken: list[int] = []  # cameras that somebody has open
         self.frames = 0
@@ -62,7 +65,9 @@ class StandinModule:
     def Picamera2(self, number: int = 0) -> StandinCamera:  # noqa: N802  the name of the real class
         """Opens a camera, as the real constructor does."""
         if number not in range(self.cameras):
-            raise IndexError("list index out of range")
+            if self.old:
+                raise IndexError("list index out of range")
+            raise RuntimeError(f"No camera number {number} found - use ... to check connected cameras")
         self.fail("Picamera2")
         if number in self.taken:
             raise RuntimeError("Camera __init__ sequence did not complete.")
@@ -94,13 +99,16 @@ class StandinRequest:
         module.held += 1
 
     def make_array(self, name: str) -> NDArray[np.uint8]:
-        """A copy: main without its padding, lores (YUV420) with it."""
+        """A copy: RGB without its padding, YUV with it."""
         self._module.fail("make_array")
         if not self._held:
             raise RuntimeError("request was released")
         size = self._configuration[name]["size"]
         picture = self._module.picture(self._number, size)
-        return picture.copy() if name == "main" else yuv420(picture, self._configuration[name]["stride"])
+        form = self._configuration[name]["format"]
+        return (
+            picture.copy() if form == "BGR888" else yuv420(picture, self._configuration[name]["stride"], form)
+        )
 
     def get_metadata(self) -> dict[str, Any]:
         """The controls that go with the frame; here only its time stamp."""
@@ -228,8 +236,8 @@ class StandinCamera:
         self._module.frames += 1
 
 
-def yuv420(picture: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
-    """(h * 3 / 2, stride): the picture in BT.601 full range, planar 4:2:0, rows padded with noise-like 0xAA."""
+def yuv420(picture: NDArray[np.uint8], stride: int, form: str = "YUV420") -> NDArray[np.uint8]:
+    """(h * 3 / 2, stride): the picture in BT.601 full range, YUV420 or NV12, rows padded with noise-like 0xAA."""
     height, width, _ = picture.shape
     red, green, blue = (picture[:, :, channel].astype(np.float64) for channel in range(3))
     y = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -237,7 +245,10 @@ def yuv420(picture: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
     halved = [chroma.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3)) for chroma in both]
     rows = np.full((height * 3 // 2, stride), 0xAA, np.uint8)
     rows[:height, :width] = np.clip(np.rint(y), 0, 255)
-    halves = rows[height:].reshape(2, height // 2, stride // 2)
+    if form == "NV12":
+        halves = np.moveaxis(rows[height:].reshape(height // 2, stride // 2, 2), 2, 0)
+    else:
+        halves = rows[height:].reshape(2, height // 2, stride // 2)
     for half, plane in zip(halves, halved, strict=True):
         half[:, : width // 2] = np.clip(np.rint(plane), 0, 255)
     return rows

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device.adapters.camera_picamera2 import Picamera2Camera, from_yuv420
+from device.adapters.camera_picamera2 import Picamera2Camera
 from device.adapters.camera_picamera2_standin import StandinModule, yuv420
 from device.adapters.clock import ManualClock
 from device.errors import CameraStalledError, HardwareError
+from device.vision.yuv420 import FORMATS, rgb_and_luma
 from tests.pictures import drawn
 
 ODD_WIDTH = 200  # not a multiple of the stand-in's row alignment of 64: rows are padded
@@ -71,13 +72,27 @@ def test_padding_never_shows_in_a_view() -> None:
     assert frame.luma.shape == (60, 100)
 
 
+def test_where_the_camera_has_no_rgb_nv12_is_taken() -> None:
+    """As libcamera's pipelines for USB and for tests grant it; the padding shows in neither view."""
+    _, camera = rig(granted={"main": "NV12", "lores": "NV12"})
+    camera.open()
+    frame = camera.capture(1.0)
+    assert frame is not None
+    for view, size in ((frame.main, (200, 120)), (frame.lores, (100, 60))):
+        error = np.abs(view.astype(int) - drawn(0, size).astype(int))
+        assert view.shape == (size[1], size[0], 3)
+        assert np.median(error) <= 1
+        assert error[:, : size[0] // 2 - 2].max() <= 6
+
+
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("size_px", [(100, 60), (64, 46), (66, 2), (320, 180)])
-def test_yuv420_is_full_range_bt_601(size_px: tuple[int, int]) -> None:
+def test_yuv420_is_full_range_bt_601(size_px: tuple[int, int], form: str) -> None:
     """White is 255, black 0 (limited range would give 235 and 16); chroma planes are found in any height."""
     width, height = size_px
     for colour in ((255, 255, 255), (0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 150, 120)):
         picture = np.full((height, width, 3), colour, np.uint8)
-        rgb, luma = from_yuv420(yuv420(picture, -(-width // 64) * 64), size_px)
+        rgb, luma = rgb_and_luma(yuv420(picture, -(-width // 64) * 64, form), form, size_px)
         assert np.abs(rgb.astype(int) - picture.astype(int)).max() <= 2
         expected = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
         assert np.abs(luma.astype(float) - expected).max() <= 1
@@ -184,9 +199,10 @@ def test_the_real_module_is_asked_for_by_default() -> None:
         Picamera2Camera(0, ManualClock(), 64, 48, lores_px=(32, 32)).open()
 
 
-def test_a_camera_that_is_not_there_is_named() -> None:
-    """The real constructor raises IndexError."""
-    _, camera = rig(cameras=0)
+@pytest.mark.parametrize("old", [False, True])
+def test_a_camera_that_is_not_there_is_named(old: bool) -> None:
+    """The real constructor raises RuntimeError, an older one IndexError."""
+    _, camera = rig(cameras=0, old=old)
     with pytest.raises(HardwareError, match="camera 0: there is no such camera") as caught:
         camera.open()
     assert "ribbon cable" in caught.value.hint
@@ -221,7 +237,7 @@ def test_memory_that_runs_out_is_named() -> None:
 def test_other_formats_than_those_asked_are_refused() -> None:
     """libcamera adjusts without asking; pixels of another format would look like noise."""
     module, camera = rig(granted={"main": "XBGR8888"})
-    with pytest.raises(HardwareError, match="XBGR8888 and YUV420 where BGR888 and YUV420 were asked"):
+    with pytest.raises(HardwareError, match="it offers XBGR8888 and YUV420 where BGR888 and YUV420"):
         camera.open()
     assert module.taken == []
 

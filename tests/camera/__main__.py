@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes a Debian root with libcamera and picamera2 (once), and runs this folder's tests in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.debian_root import entered, made, main, need
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+PACKAGES = (
+    "python3-libcamera",
+    "libcamera-ipa",
+    "python3-numpy",
+    "python3-pil",
+    "python3-prctl",
+    "python3-piexif",
+    "python3-av",
+    "python3-jsonschema",
+    "python3-msgspec",
+    "python3-pytest",
+)
+REQUIREMENTS, CAMERAS, SHIM = HERE / "requirements.txt", HERE / "virtual.yaml", HERE / "dmabuf_stand_in.c"
+
+
+def finish(root: Path) -> None:
+    """picamera2 itself from its own wheel: Debian does not have it."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    target = ["--only-binary=:all:", "--python-version=3.13", f"--target={root}/opt/picamera2"]
+    subprocess.run([*pip, *target, "-r", str(REQUIREMENTS)], check=True)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", f"{root}/opt/shim.so", str(SHIM)], check=True)
+    cameras = root / "usr/share/libcamera/pipeline/virtual/virtual.yaml"
+    cameras.parent.mkdir(parents=True)
+    cameras.write_bytes(CAMERAS.read_bytes())
+
+
+def suite() -> int:
+    """Returns pytest's exit code."""
+    need("mmdebstrap", "unshare", "gcc")
+    inputs = [each.read_bytes() for each in (REQUIREMENTS, CAMERAS, SHIM, Path(__file__))]
+    root = made("camera", PACKAGES, inputs, finish)
+    pytest = ["python3", "-m", "pytest", "-p", "no:cacheprovider", "--noconftest", "-c", "/dev/null", "-ra"]
+    env = {
+        "LD_PRELOAD": "/opt/shim.so",
+        "LIBCAMERA_LOG_LEVELS": "*:ERROR",
+        "PYTHONPATH": "/porter:/opt/picamera2",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    tests = "/porter/tests/camera"
+    return entered(root, {REPOSITORY: "/porter"}, [*pytest, "--rootdir", tests, tests, *sys.argv[1:]], env)
+
+
+if __name__ == "__main__":
+    main(suite)
