@@ -84,8 +84,9 @@ attacks: $(VENV)/measure.stamp ## photos and screens before the camera (clips in
 	$(BIN)/porter evaluate --data $(DATA) --attacks --out out
 	$(BIN)/python -m device.measure.liveness_page out/attacks.json docs/liveness.md
 
-bench: $(VENV)/measure.stamp ## speed and memory, beside OpenCV: table, out/bench.json
+bench: $(VENV)/measure.stamp ## speed and memory, beside OpenCV, and delivery (apt install mosquitto): tables, out/bench.json, out/delivery.json
 	$(BIN)/porter bench $(if $(SOURCES),--sources $(SOURCES)) --out out
+	$(BIN)/porter bench --delivery --out out
 
 lint: $(VENV)/test.stamp ## the linters alone
 	$(BIN)/python -m pytest tests/test_lint.py

@@ -93,6 +93,11 @@ class Delivery:
         self._read_ns = 0
         self._settle_ns = 0
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether something delivered is still in the outbox."""
+        return bool(self._delivered)
+
     def begin(self) -> None:
         """A new connection: from the oldest."""
         self._cursor, self._more, self._rewind, self._resume_ns = None, True, False, 0

@@ -20,6 +20,7 @@ LEDGER = "consent-ledger.jsonl"
 BOARD = "state.json"
 FORWARD = "forward"
 WISHES = "wishes.json"
+BELL = "bell"
 LAST_SEEN = "last-seen"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device import __version__
+from device.adapters.bell_unix import UnixEar
 from device.adapters.broker_mqtt import MqttBroker
 from device.adapters.clock import SystemClock
 from device.adapters.lamp_sysfs import SysfsLamp
@@ -25,8 +26,8 @@ from device.adapters.wish_file import FileWishes
 from device.announcements import Names
 from device.config import changed_restart_options, load
 from device.errors import ConfigError, PorterError, StorageError
-from device.folders import BOARD, FORWARD, OUTBOX, SHARED, WISHES, existing_folder, shared_folder
-from device.forwarder import Forwarder
+from device.folders import BELL, BOARD, FORWARD, OUTBOX, SHARED, WISHES, existing_folder, shared_folder
+from device.forwarder import POLL_S, Forwarder
 from device.health import HealthReport
 from device.home_assistant import HomeAssistant
 from device.logs import setup_logging
@@ -48,6 +49,8 @@ log = logging.getLogger("porter.forward")
 
 # A step waits for a name lookup (the resolver's own limit is 30 s with three servers), a connection and a handshake.
 PATIENCE_S = 60.0
+# Commits ring. What rang in vain, and what the board shows, is found by looking.
+IDLE_S = 0.1
 SESSION_EXPIRY_S = 3600
 
 
@@ -74,14 +77,11 @@ class ForwardService:
         self._config = config
         self._clock = clock
         self._troubles = Troubles(clock)
-        broker = make_broker(config)
+        self._ear = make_ear(config)
+        broker = make_broker(config, self._ear)
         state_dir = existing_folder(config.device.state_dir, "device.state_dir", config_path)
         self._outbox = SqliteOutbox(shared_folder(state_dir) / OUTBOX)
         self._board = FileStateBoard(Path(config.device.run_dir) / SHARED / BOARD)
-        try:
-            shared_folder(Path(config.device.run_dir), FORWARD)
-        except StorageError as error:  # events are worth more than commands: those are answered `unavailable`
-            log.warning("commands_limited text=%r", error.message)
         self._lamp = SysfsLamp()
         self._ending = False
         self._forwarder = Forwarder(
@@ -94,6 +94,7 @@ class ForwardService:
             troubles=self._troubles,
             uniform=random.uniform,
             correspondents=self._correspondents(config),
+            idle_s=POLL_S if self._ear is None else IDLE_S,
         )
         self._forwarder.delivery.max_age_days = config.events.outbox_keep_days
         self._collector = DeviceCollector(__version__)
@@ -156,7 +157,7 @@ class ForwardService:
                     f"cannot change while running: {', '.join(changed)}",
                     hint="systemctl restart porter-vision porter-forward",
                 )
-            broker = make_broker(new)
+            broker = make_broker(new, self._ear)
         except PorterError as error:
             self._troubles.raise_("config_rejected", error.message, error.hint)
             log.error("config_rejected text=%r", error.message)
@@ -223,7 +224,18 @@ class ForwardService:
         )
 
 
-def make_broker(config: Config) -> MqttBroker:
+def make_ear(config: Config) -> UnixEar | None:
+    """Where the vision service rings after a commit; None, with a warning, where the folder for it cannot be had."""
+    try:
+        return UnixEar(shared_folder(Path(config.device.run_dir), FORWARD) / BELL)
+    except StorageError as error:  # events are worth more than commands: those are answered `unavailable`
+        log.warning("commands_limited text=%r", error.message)
+    except OSError as error:
+        log.warning("bell_missing text='the outbox is looked at more often instead' error=%r", str(error))
+    return None
+
+
+def make_broker(config: Config, ear: UnixEar | None = None) -> MqttBroker:
     """The broker as configured. Raises InputError where a TLS or password file is wrong."""
     mqtt = config.mqtt
     tls = TlsFiles(mqtt.ca_file, mqtt.client_cert_file, mqtt.client_key_file) if mqtt.tls else None
@@ -238,4 +250,5 @@ def make_broker(config: Config) -> MqttBroker:
         keep_alive_s=mqtt.keep_alive_s,
         # A command that was given while we were away for a moment still comes.
         session_expiry_s=SESSION_EXPIRY_S if mqtt.commands else 0,
+        ear=ear,
     )

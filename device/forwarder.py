@@ -24,18 +24,17 @@ from device.announcements import (
     announcements,
     nobody,
     status,
-    vision_is_silent,
 )
 from device.delivery import NS, RETRY_MAX_S, Delivery, Parcel
 from device.errors import BrokerUnavailable
 from device.mqtt_messages import Acknowledged, Connected, Disconnected, Message, Received, SubscriptionRefused
+from device.vigil import Vigil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from device.correspondence import Correspondent
     from device.mqtt_messages import BrokerSignal
-    from device.payloads import ServiceState
     from device.ports import Broker, Clock, Outbox, StateBoard
     from device.records import Stamp
     from device.troubles import Troubles
@@ -48,7 +47,6 @@ WILL_DELAY_S = 5
 ANSWER_NS = 20 * NS
 LOOK_NS = NS // 4
 STATE_RETRY_NS = 10 * NS
-VISION_START_NS = 20 * NS
 GOODBYE_S = 2.0
 REFUSED = 0x80
 
@@ -76,8 +74,11 @@ class Forwarder:
         troubles: Troubles,
         uniform: Callable[[float, float], float],
         correspondents: Sequence[Correspondent] = (),
+        idle_s: float = POLL_S,
     ) -> None:
+        """idle_s: how long a step may wait when nothing is under way; more where commits end the broker's wait."""
         self.delivery = Delivery(outbox, clock, troubles, uniform)
+        self._idle_s = idle_s
         self.connects = 0
         self._names = names
         self._live_max_age_s = live_max_age_s
@@ -98,8 +99,7 @@ class Forwarder:
         self._shown: dict[str, tuple[object, int]] = {}
         self._refused: set[str] = set()
         self._look_ns = 0
-        self._began_ns = clock.now().boot_ns
-        self._vision_left = False
+        self._vigil = Vigil(troubles, clock.now())
 
     @property
     def connected(self) -> bool:
@@ -124,12 +124,12 @@ class Forwarder:
             correspondent.connected(self._clock.now())
 
     def step(self) -> None:
-        """One turn: network, outbox, board. Takes some 20 ms when there is nothing to do."""
+        """One turn: network, outbox, board. Takes `idle_s` when there is nothing to do."""
         while self._asked:
             self._adopt(*self._asked.popleft())
         if not self.connected and not self._connecting and self._clock.now().boot_ns >= self._retry_ns:
             self._connect()
-        for signal in self._broker.poll(POLL_S):
+        for signal in self._broker.poll(POLL_S if self.delivery.unsettled else self._idle_s):
             self._take(signal)
         now = self._clock.now()
         self.delivery.settle(now)
@@ -300,7 +300,7 @@ class Forwarder:
         if now.boot_ns < self._look_ns:
             return True
         state = self._board.read()
-        self._watch(state, now)
+        self._vigil.look(state, now)
         for due in announcements(self._names, state, self._troubles.standing(), self._codes, now):
             content, sent_ns = self._shown.get(due.message.topic, (self, 0))
             stale = due.repeat_s and now.boot_ns - sent_ns >= due.repeat_s * NS
@@ -312,18 +312,3 @@ class Forwarder:
             self._send(due, now)
         self._look_ns = now.boot_ns + LOOK_NS
         return True
-
-    def _watch(self, state: ServiceState | None, now: Stamp) -> None:
-        """The forwarder's own alerts about the clock and the vision service."""
-        if now.synced:
-            self._troubles.clear("clock_unsynced")
-        else:
-            hint = "check that NTP reaches a server: timedatectl"
-            self._troubles.raise_("clock_unsynced", "the clock is not synchronised", hint)
-        if state is not None:
-            self._vision_left = state.stopping
-        if self._vision_left or not vision_is_silent(state, now):
-            self._troubles.clear("vision_lost")
-        elif now.boot_ns - self._began_ns > VISION_START_NS:
-            hint = "systemctl status porter-vision; journalctl -u porter-vision"
-            self._troubles.raise_("vision_lost", "the vision service says nothing", hint)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from device import folders
+from device.adapters.bell_unix import UnixBell
 from device.adapters.clock import SystemClock
 from device.adapters.control_socket import ControlServer
 from device.adapters.gallery_sqlite import SqliteGallery
@@ -34,7 +36,7 @@ from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
 from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
-from device.folders import BOARD, FORWARD, LAST_SEEN, LEDGER, OUTBOX, WISHES, existing_folder, shared_folder
+from device.folders import BOARD, LEDGER, OUTBOX, existing_folder, shared_folder
 from device.logs import setup_logging
 from device.options import LogOptions
 from device.options_delivery import MqttOptions
@@ -117,7 +119,7 @@ class VisionService:
             lambda: self._config,
             clock,
             self._troubles,
-            FileWishes(run_dir / FORWARD / WISHES),
+            FileWishes(run_dir / folders.FORWARD / folders.WISHES),
             lambda: os.kill(os.getpid(), signal.SIGTERM),  # the unit starts it again: Restart=always
         )
         self._recogniser.after_frame = self._desk.watch
@@ -177,7 +179,7 @@ class VisionService:
                 "the gallery's key is a file beside it: who copies the folder can open it",
                 f"make it a credential: see docs/privacy.md ({key.origin})",
             )
-        last_seen = LastSeen(state_dir / LAST_SEEN)
+        last_seen = LastSeen(state_dir / folders.LAST_SEEN)
         ledger = FileLedger(state_dir / LEDGER)
         registrar = Registrar(
             gallery, ledger, self._clock, camera=config.camera.name, last_seen_ns=last_seen.read()
@@ -189,7 +191,9 @@ class VisionService:
                 "do not put back old copies of the gallery",
             )
         outbox = SqliteOutbox(
-            shared_folder(state_dir) / OUTBOX, max_bytes=config.events.outbox_max_mb * 1_000_000
+            shared_folder(state_dir) / OUTBOX,
+            max_bytes=config.events.outbox_max_mb * 1_000_000,
+            bell=UnixBell(Path(config.device.run_dir) / folders.FORWARD / folders.BELL),
         )
         for name, aside in (("gallery", gallery.set_aside), ("outbox", outbox.set_aside)):
             if aside is not None:

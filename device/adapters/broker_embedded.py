@@ -9,14 +9,12 @@ parent goes away.
 
 from __future__ import annotations
 
-import random
-import socket
 import tempfile
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from device.errors import InputError
+from device.loopback import TRIES, free_ports
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,10 +39,6 @@ max_payload_size = 262144
 max_inflight_count = 100
 dynamic_filters = true
 """
-# Below the range from which the kernel takes ports for outgoing connections (32768 and up), so that none of those
-# can take ours between looking and listening.
-PORTS = range(20_000, 30_000)
-TRIES = 20
 
 
 class EmbeddedBroker:
@@ -107,17 +101,3 @@ class EmbeddedBroker:
         config = Path(self._folder.name) / "rumqttd.toml"
         config.write_text(TOML.format(version=self._version, port=port))
         return Broker(config_path=str(config))
-
-
-def free_ports() -> list[int]:
-    """Some ports on which nobody listens now."""
-    found = []
-    for port in random.sample(PORTS, TRIES):  # a port needs no secrecy
-        with closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found.append(port)
-    return found

@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+    from typing import Protocol
+
+    class Bell(Protocol):
+        """Somebody who wants to know at once."""
+
+        def ring(self) -> None:
+            """Never waits and never raises."""
+            ...
+
 
 log = logging.getLogger("porter.outbox")
 
@@ -49,8 +58,15 @@ class SqliteOutbox:
     """One process's view of the outbox at `path`. Belongs to one thread at a time."""
 
     def __init__(
-        self, path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES, busy_timeout_s: float = 5.0
+        self,
+        path: Path,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        busy_timeout_s: float = 5.0,
+        bell: Bell | None = None,
     ) -> None:
+        """bell: rung after events were appended."""
+        self._bell = bell
         self._max_bytes = max_bytes
         self._file = SqliteFile(path, SCHEMA, busy_timeout_s=busy_timeout_s)
         self._decoder = msgspec.json.Decoder(Event)
@@ -73,6 +89,8 @@ class SqliteOutbox:
 
         committed = self._file.run(work) if events else []
         self._last_seq.update((event.boot, event.seq) for event in committed)
+        if self._bell is not None and committed:
+            self._bell.ring()
         return committed
 
     def peek(self, limit: int, *, after: tuple[str, int] | None = None) -> Sequence[Event]:

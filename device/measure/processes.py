@@ -72,7 +72,7 @@ class Child:
 
     def wait_for(self, event: str) -> float:
         """Seconds from start to the log line of this event. Raises PorterError where it does not come."""
-        deadline = self.started + PATIENCE_S
+        deadline = time.monotonic() + PATIENCE_S
         while (left_s := deadline - time.monotonic()) > 0:
             try:
                 at, line = self._lines.get(timeout=min(left_s, POLL_S))

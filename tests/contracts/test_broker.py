@@ -16,9 +16,9 @@ from tests.subscriber import Subscriber
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from device.adapters.broker_mosquitto import Mosquitto
     from device.ports import Broker
     from tests.contracts.broker_contract import Rig
-    from tests.system.mosquitto import Mosquitto
 
 
 class MemoryRig:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from device.adapters.broker_mosquitto import Mosquitto
 from device.adapters.clock import SystemClock
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
@@ -22,7 +23,6 @@ from device.folders import BOARD, FORWARD, SHARED, WISHES
 from device.payloads import InferenceTimes, ServiceState, VisionFigures, VisionInfo
 from tests.events import make_event
 from tests.subscriber import wait_for
-from tests.system.mosquitto import Mosquitto
 from tests.system.services import Site
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.system.mosquitto import executable
+from device.adapters.broker_mosquitto import executable
 
 if TYPE_CHECKING:
     from pathlib import Path

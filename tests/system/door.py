@@ -11,7 +11,7 @@ from tests.system.services import Child
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.system.mosquitto import Mosquitto
+    from device.adapters.broker_mosquitto import Mosquitto
 
 
 class WholeDoor(ServiceDoor):

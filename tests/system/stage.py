@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
+from device.adapters.broker_mosquitto import Mosquitto
 from device.adapters.clock import SystemClock
 from device.adapters.state_file import FileStateBoard
 from device.folders import BOARD, shared_folder
@@ -17,7 +18,6 @@ from device.payloads import CameraInfo, Person, Presence, Present, ServiceState,
 from tests.events import event_id
 from tests.subscriber import Subscriber, wait_for
 from tests.system.checker import ROOT, Account, Expected, check
-from tests.system.mosquitto import Mosquitto
 from tests.system.proxy import Proxy
 from tests.system.services import PLAIN, Site
 

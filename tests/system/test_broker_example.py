@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from device.adapters.broker_embedded import free_ports
+from device.adapters.broker_mosquitto import Mosquitto, executable
 from device.adapters.broker_mqtt import MqttBroker
 from device.errors import BrokerUnavailable
+from device.loopback import free_ports
 from device.mqtt_messages import Acknowledged, Connected, Disconnected, Message, Received, SubscriptionRefused
 from device.tls_files import TlsFiles
 from tests.contracts.broker_contract import poll_until
 from tests.events import make_event
 from tests.subscriber import wait_for
 from tests.system.certificates import Authority
-from tests.system.mosquitto import Mosquitto, executable
 from tests.system.services import ROOT, Site
 
 if TYPE_CHECKING:

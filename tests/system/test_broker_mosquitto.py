@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from device.adapters.broker_mosquitto import Mosquitto
 from tests.contracts.broker_contract import BrokerContract
 from tests.contracts.test_broker import RealRig
-from tests.system.mosquitto import Mosquitto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

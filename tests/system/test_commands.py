@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from device.adapters.broker_mosquitto import Mosquitto
 from device.demo_scenes import write_scene
 from tests.subscriber import Subscriber, wait_for
 from tests.system.door import WholeDoor
-from tests.system.mosquitto import Mosquitto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

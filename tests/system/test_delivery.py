@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from device.adapters.broker_mosquitto import Mosquitto, executable
 from device.adapters.clock import SystemClock
 from device.folders import shared_folder
 from device.payloads import Event
 from tests.events import event_id
 from tests.subscriber import Subscriber, wait_for
-from tests.system.mosquitto import Mosquitto, executable
 from tests.system.services import Child, Site
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from device.adapters.broker_mosquitto import Mosquitto
 from device.payloads import Event, Presence
 from tests.service.harness import ServiceDoor
 from tests.subscriber import Subscriber, wait_for
-from tests.system.mosquitto import Mosquitto
 from tests.system.services import ROOT, Child
 
 if TYPE_CHECKING:

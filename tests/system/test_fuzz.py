@@ -18,11 +18,11 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from device.adapters.broker_mosquitto import Mosquitto
 from device.demo_scenes import write_scene
 from tests.service.harness import POLICY
 from tests.subscriber import Subscriber, wait_for
 from tests.system.door import WholeDoor
-from tests.system.mosquitto import Mosquitto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from device.adapters.broker_mosquitto import Mosquitto
 from tests.subscriber import Subscriber
-from tests.system.mosquitto import Mosquitto
 from tests.system.services import ROOT, Child, Site
 
 if TYPE_CHECKING:

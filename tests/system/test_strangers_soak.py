@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from device.adapters.broker_mosquitto import Mosquitto
 from device.adapters.gallery_sqlite import SqliteGallery
 from device.adapters.models_folder import default_folder, load_manifest, pick_variant
 from device.config import load
@@ -25,7 +26,6 @@ from device.sealing import read_device_key
 from tests.subscriber import Subscriber
 from tests.system import crowd
 from tests.system.door import WholeDoor
-from tests.system.mosquitto import Mosquitto
 from tests.system.services import ROOT
 from tests.system.traces import Traces, files_in, memory_of
 

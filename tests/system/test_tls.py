@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from device.adapters.broker_mosquitto import Mosquitto
 from device.adapters.broker_mqtt import MqttBroker
 from device.errors import BrokerUnavailable
 from device.mqtt_messages import Disconnected, Message
@@ -14,7 +15,6 @@ from device.tls_files import TlsFiles
 from tests.contracts.broker_contract import connect, poll_until
 from tests.subscriber import wait_for
 from tests.system.certificates import Authority
-from tests.system.mosquitto import Mosquitto
 from tests.system.services import Site
 
 if TYPE_CHECKING:
