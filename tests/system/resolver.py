@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def obey(file: Path) -> None:
         text = file.read_text()
         if text == FAILS:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        time.sleep(float(text))
+        threading.Event().wait(float(text))  # libfaketime breaks time.sleep
         return ask("127.0.0.1", *arguments, **options)
 
     socket.getaddrinfo = look_up

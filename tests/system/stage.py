@@ -35,8 +35,8 @@ class Stage:
     """`with Stage(folder) as stage`, then faults, then `stage.finish()`. The forwarder reaches the broker by the proxy.
 
     pause_s: between the writer's commits; None: no writer. mosquitto: further lines of its configuration. mqtt:
-    further lines of the forwarder's. broker, ear_port: a broker with TLS, whose bytes the proxy passes unparsed, and its
-    plain port for the audit log. around: see `Surroundings`; its environment is the writer's, too.
+    further lines of the forwarder's. broker, ear_port: a broker with TLS, whose bytes the proxy passes unparsed, and
+    its plain port for the audit log. around: see `Surroundings`; its environment is the writer's, too.
     """
 
     def __init__(

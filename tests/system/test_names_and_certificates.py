@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from device.adapters.broker_embedded import free_ports
+from device.adapters.broker_mosquitto import Mosquitto
+from device.loopback import free_ports
 from tests.subscriber import wait_for
 from tests.system.certificates import Authority
-from tests.system.mosquitto import Mosquitto
 from tests.system.proxy import CONNACK
 from tests.system.resolver import Resolver
 from tests.system.stage import Stage
@@ -105,14 +105,14 @@ def test_after_the_broker_s_certificate_expired_and_was_renewed(tmp_path: Path) 
     )
     serve(good)
     broker, ear_port = secure_broker(tmp_path / "broker", place, key)
-    with Stage(
-        tmp_path, broker=broker, ear_port=ear_port, mqtt=f"  ca_file: {authority.ca}"
-    ) as stage:
+    with Stage(tmp_path, broker=broker, ear_port=ear_port, mqtt=f"  ca_file: {authority.ca}") as stage:
         serve(old)
         broker.reload()
         stage.progress()  # a connection that stands outlives its certificate
         stage.proxy.cut(reset=True)
-        stage.site.forwarder.wait_log("the broker's certificate was not accepted: certificate has expired", 30)
+        stage.site.forwarder.wait_log(
+            "the broker's certificate was not accepted: certificate has expired", 30
+        )
         have = len(stage.received())
         stage.commit(1)
         wait_for(lambda: stage.site.depth() > 10, 30, "events to wait")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from device.adapters.broker_mosquitto import Mosquitto
 from device.adapters.broker_mqtt import MqttBroker
 from device.adapters.clock import ManualClock
 from device.adapters.outbox_sqlite import SqliteOutbox
@@ -19,12 +20,11 @@ from device.adapters.state_file import FileStateBoard
 from device.announcements import Names
 from device.folders import BOARD, OUTBOX, shared_folder
 from device.forwarder import Forwarder
-from device.payloads import CameraInfo, Event, Person, Presence, Present, ServiceState, VisionInfo, rfc3339
+from device.payloads import CameraInfo, Person, Presence, Present, ServiceState, VisionInfo, rfc3339
 from device.troubles import Troubles
 from tests.events import make_event
 from tests.subscriber import Subscriber
 from tests.system.checker import Expected, check
-from tests.system.mosquitto import Mosquitto
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +148,9 @@ def test_a_week_without_a_broker(tmp_path: Path) -> None:
     ):
         device = Device(tmp_path, broker.port)
         before = {device.commit() for _ in range(3)}
-        device.until(lambda: len(ear.on("cam0/match")) == 3 and not device.outbox.depth(), "three live events")
+        device.until(
+            lambda: len(ear.on("cam0/match")) == 3 and not device.outbox.depth(), "three live events"
+        )
         device.until(lambda: bool(ear.on("cam0/presence")), "presence")
         heard = list(ear.messages)
         check(heard, Expected(frozenset(before), frozenset(), ("p_7f3a",)), device.boots, device.boot_s)
@@ -173,7 +175,10 @@ def test_a_week_without_a_broker(tmp_path: Path) -> None:
         assert 24 < len(given_up) < 7 * 24
         assert device.outbox.dropped() == len(given_up)
         expected = Expected(
-            frozenset(device.captured_s), frozenset(given_up | before), ("p_1a57",), live_max_age_s=LIVE_MAX_AGE_S
+            frozenset(device.captured_s),
+            frozenset(given_up | before),
+            ("p_1a57",),
+            live_max_age_s=LIVE_MAX_AGE_S,
         )
         account = check(ear.messages[len(heard) :], expected, device.boots, device.boot_s)
         assert (account.late, account.delivered) == (7 * 24 - len(given_up), account.late + 1)
