@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.system
-SLOW_S = 12.0  # longer than an answer to CONNECT is waited for
+SLOW_S = 11.0  # longer than an answer to CONNECT is waited for
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def test_after_a_resolver_that_takes_longer_than_a_connection_may(tmp_path: Path
 def test_a_stop_in_the_middle_of_a_lookup_is_in_order(tmp_path: Path) -> None:
     resolver = Resolver(tmp_path)
     with Stage(tmp_path, around=resolver.around()) as stage:
-        resolver.answers(after_s=3)
+        resolver.answers(after_s=2)
         lookups = resolver.lookups
         stage.proxy.cut(reset=True)
         wait_for(lambda: resolver.lookups > lookups, 30, "a lookup")
