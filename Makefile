@@ -11,7 +11,7 @@ SECONDS ?= 1800
 SEED ?= 1
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system camera home-assistant soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
+.PHONY: help demo test system camera home-assistant node-red soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -73,6 +73,17 @@ camera: $(VENV)/base.stamp ## the CSI camera's code against the real picamera2 a
 home-assistant: $(VENV)/test.stamp .venv-homeassistant/stamp ## a real Home Assistant core finds the device (Python 3.13, mosquitto)
 	$(BIN)/python -m pytest -m system tests/homeassistant --homeassistant-python .venv-homeassistant/bin/python
 
+# Node-RED 4 is the last that runs on the Node.js of Debian 13.
+.node-red/stamp: Makefile
+	@command -v npm >/dev/null || { echo "npm is missing: apt install npm" >&2; exit 2; }
+	@echo "setting up .node-red (once, a minute)"
+	@mkdir -p .node-red
+	npm install --prefix .node-red --silent --no-audit --no-fund node-red@4.1.15
+	@touch $@
+
+node-red: $(VENV)/test.stamp .node-red/stamp ## the shipped flow in a real Node-RED (npm, mosquitto)
+	$(BIN)/python -m pytest -m system tests/nodered --node-red $(CURDIR)/.node-red/node_modules/.bin/node-red
+
 evaluate: $(VENV)/measure.stamp ## accuracy on DATA=folder: table, out/evaluate.json, plots
 	$(BIN)/porter evaluate --data $(DATA) $(if $(SOURCES),--sources $(SOURCES)) --out out
 
@@ -98,4 +109,4 @@ models: ## build the .tflite files again from their ONNX sources (an environment
 	models/build/build.sh $(if $(SOURCES),--sources $(SOURCES))
 
 clean: ## remove the environment and everything made
-	rm -rf $(VENV) .venv-tflite .venv-homeassistant out build *.egg-info models/build/.venv models/build/out
+	rm -rf $(VENV) .venv-tflite .venv-homeassistant .node-red out build *.egg-info models/build/.venv models/build/out

@@ -21,6 +21,7 @@ BOARD = "state.json"
 FORWARD = "forward"
 WISHES = "wishes.json"
 BELL = "bell"
+FORWARDER = "state.json"
 LAST_SEEN = "last-seen"
 
 

@@ -24,18 +24,33 @@ from device.adapters.state_file import FileStateBoard
 from device.adapters.vitals_linux import LinuxVitals
 from device.adapters.wish_file import FileWishes
 from device.announcements import Names
+from device.broker_access import access, tls_files, too_open
+from device.certificates import DAY_NS, ends_ns
 from device.config import changed_restart_options, load
 from device.errors import ConfigError, PorterError, StorageError
-from device.folders import BELL, BOARD, FORWARD, OUTBOX, SHARED, WISHES, existing_folder, shared_folder
+from device.folders import (
+    BELL,
+    BOARD,
+    FORWARD,
+    FORWARDER,
+    OUTBOX,
+    SHARED,
+    WISHES,
+    existing_folder,
+    shared_folder,
+)
 from device.forwarder import POLL_S, Forwarder
 from device.health import HealthReport
 from device.home_assistant import HomeAssistant
 from device.logs import setup_logging
 from device.metrics import DeviceCollector, Exporter, MetricsWriter
 from device.orders import Orders
+from device.payloads import ForwarderState
+from device.shared_record import SharedRecord
+from device.status_desk import StatusDesk
 from device.supervisor import Supervisor, Worker
-from device.tls_files import TlsFiles, read_password
 from device.troubles import Troubles
+from device.vigil import watch_certificates
 
 if TYPE_CHECKING:
     import argparse
@@ -65,20 +80,29 @@ def run(args: argparse.Namespace) -> int:
     """Builds the service, runs it until a signal, returns 0."""
     config = load(args.config)
     setup_logging(config.log.level, journal=args.journal)
-    ForwardService(args.config, config, SystemClock(), args.notify_socket).run()
+    credentials = Path(args.credentials_dir) if args.credentials_dir else None
+    ForwardService(args.config, config, SystemClock(), args.notify_socket, credentials).run()
     return 0
 
 
 class ForwardService:
     """config -> parts -> threads. The main thread runs `run`; one worker does all the rest."""
 
-    def __init__(self, config_path: Path, config: Config, clock: Clock, notify_socket: str | None) -> None:
+    def __init__(
+        self,
+        config_path: Path,
+        config: Config,
+        clock: Clock,
+        notify_socket: str | None,
+        credentials: Path | None = None,
+    ) -> None:
         self._config_path = config_path
         self._config = config
         self._clock = clock
+        self._credentials = credentials
         self._troubles = Troubles(clock)
         self._ear = make_ear(config)
-        broker = make_broker(config, self._ear)
+        broker = make_broker(config, credentials, self._ear)
         state_dir = existing_folder(config.device.state_dir, "device.state_dir", config_path)
         self._outbox = SqliteOutbox(shared_folder(state_dir) / OUTBOX)
         self._board = FileStateBoard(Path(config.device.run_dir) / SHARED / BOARD)
@@ -106,7 +130,13 @@ class ForwardService:
         if metrics.port:
             exporter = Exporter(self._metrics.registry, metrics.port)
             workers.append(Worker("metrics", exporter.step, cleanup=exporter.close))
-        self._supervisor = Supervisor(SystemdNotifier(notify_socket), workers)
+        self._notifier = SystemdNotifier(notify_socket)
+        self._supervisor = Supervisor(self._notifier, workers)
+        self._desk = StatusDesk(
+            SharedRecord(Path(config.device.run_dir) / FORWARD / FORWARDER, ForwarderState), self._notifier
+        )
+        self._own_ends: dict[str, int | None] = {}
+        self._own_read_ns = 0
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -127,6 +157,8 @@ class ForwardService:
         log.info(
             "started device=%s broker=%s:%d tls=%s", self._config.device.id, mqtt.host, mqtt.port, mqtt.tls
         )
+        for name in too_open(mqtt):
+            log.warning("file_too_open path=%s text='every user may read it' hint='chmod o= %s'", name, name)
         if not mqtt.tls:
             log.warning(
                 "plain_tcp broker=%s:%d text='anyone on the way can read and forge events'",
@@ -135,6 +167,9 @@ class ForwardService:
             )
 
     def _tick(self) -> None:
+        now, mqtt = self._clock.now(), self._config.mqtt
+        self._desk.show(f"{mqtt.host}:{mqtt.port}", self._forwarder.vigil.broker, self._troubles, now)
+        self._watch_certificates(now)
         aside = self._outbox.set_aside
         if aside is None:
             self._troubles.clear("outbox_corrupt")
@@ -144,6 +179,15 @@ class ForwardService:
                 f"the outbox was damaged and set aside as {aside.name}",
                 f"look at {aside} and remove it when it is no longer needed",
             )
+
+    def _watch_certificates(self, now: Stamp) -> None:
+        if self._config.mqtt.tls and (not self._own_read_ns or now.boot_ns > self._own_read_ns + DAY_NS):
+            self._own_read_ns = now.boot_ns
+            files = tls_files(self._config.mqtt, self._credentials)
+            named = {"this device's certificate": files.cert_file, "mqtt.ca_file": files.ca_file}
+            self._own_ends = {what: ends_ns(path) for what, path in named.items() if path}
+        ends = {**self._own_ends, "the broker's certificate": self._forwarder.certificate_ends_ns}
+        watch_certificates(ends, now, self._troubles)
 
     def _reload(self) -> None:
         """SIGHUP: everything from the new file is built first, and taken only when all of it stands."""
@@ -157,7 +201,7 @@ class ForwardService:
                     f"cannot change while running: {', '.join(changed)}",
                     hint="systemctl restart porter-vision porter-forward",
                 )
-            broker = make_broker(new, self._ear)
+            broker = make_broker(new, self._credentials, self._ear)
         except PorterError as error:
             self._troubles.raise_("config_rejected", error.message, error.hint)
             log.error("config_rejected text=%r", error.message)
@@ -170,7 +214,7 @@ class ForwardService:
             None if unchanged else broker,
             self._correspondents(new),
         )
-        self._config = new
+        self._config, self._own_read_ns = new, 0
         self._forwarder.delivery.max_age_days = new.events.outbox_keep_days
         logging.getLogger("porter").setLevel(new.log.level.upper())
         self._troubles.clear("config_rejected")
@@ -235,18 +279,18 @@ def make_ear(config: Config) -> UnixEar | None:
     return None
 
 
-def make_broker(config: Config, ear: UnixEar | None = None) -> MqttBroker:
-    """The broker as configured. Raises InputError where a TLS or password file is wrong."""
+def make_broker(config: Config, credentials: Path | None = None, ear: UnixEar | None = None) -> MqttBroker:
+    """The broker as configured. Raises InputError where a TLS or password file, or a credential, is wrong."""
     mqtt = config.mqtt
-    tls = TlsFiles(mqtt.ca_file, mqtt.client_cert_file, mqtt.client_key_file) if mqtt.tls else None
+    allowed = access(mqtt, credentials)
     return MqttBroker(
         mqtt.host,
         mqtt.port,
         client_id=mqtt.client_id or f"porter-{config.device.id}",
-        tls=tls,
+        tls=allowed.tls,
         protocol=mqtt.protocol,
-        username=mqtt.username,
-        password=read_password(mqtt.password_file),
+        username=allowed.username,
+        password=allowed.password,
         keep_alive_s=mqtt.keep_alive_s,
         # A command that was given while we were away for a moment still comes.
         session_expiry_s=SESSION_EXPIRY_S if mqtt.commands else 0,

@@ -25,6 +25,7 @@ from device.announcements import (
     nobody,
     status,
 )
+from device.broker_advice import advice
 from device.delivery import NS, RETRY_MAX_S, Delivery, Parcel
 from device.errors import BrokerUnavailable
 from device.mqtt_messages import Acknowledged, Connected, Disconnected, Message, Received, SubscriptionRefused
@@ -99,7 +100,8 @@ class Forwarder:
         self._shown: dict[str, tuple[object, int]] = {}
         self._refused: set[str] = set()
         self._look_ns = 0
-        self._vigil = Vigil(troubles, clock.now())
+        self.vigil = Vigil(troubles, clock.now())
+        self.certificate_ends_ns: int | None = None  # the broker's, as the last connection showed it
 
     @property
     def connected(self) -> bool:
@@ -132,6 +134,7 @@ class Forwarder:
         for signal in self._broker.poll(POLL_S if self.delivery.unsettled else self._idle_s):
             self._take(signal)
         now = self._clock.now()
+        self.vigil.look_at_broker(now)
         self.delivery.settle(now)
         # A lock on the outbox, or a slow disk, may have taken seconds of a live event's life.
         now = self._clock.now()
@@ -173,6 +176,8 @@ class Forwarder:
             log.info("connected protocol=%s window=%d", signal.protocol, signal.receive_maximum)
             self._connecting, self._window = False, min(WINDOW, signal.receive_maximum)
             self._last_reason = ""
+            self.certificate_ends_ns = signal.certificate_ends_ns
+            self.vigil.connected(self._clock.now())
             self.connects += 1
             self._shown.clear()
             self._refused.clear()
@@ -220,7 +225,8 @@ class Forwarder:
         delay_s = self._uniform(1.0, min(RETRY_MAX_S, 2.0 ** min(self._failures, 10)))
         self._retry_ns = self._clock.now().boot_ns + round(delay_s * NS)
         level = logging.DEBUG if reason == self._last_reason else logging.WARNING
-        log.log(level, "disconnected reason=%r retry_s=%.1f", reason, delay_s)
+        log.log(level, "disconnected reason=%r retry_s=%.1f hint=%r", reason, delay_s, advice(reason))
+        self.vigil.lost(reason, self._clock.now())
         self._last_reason = reason
 
     def _answered(self, what: Parcel | Announcement | Message, reason_code: int) -> None:
@@ -300,7 +306,7 @@ class Forwarder:
         if now.boot_ns < self._look_ns:
             return True
         state = self._board.read()
-        self._vigil.look(state, now)
+        self.vigil.look(state, now)
         for due in announcements(self._names, state, self._troubles.standing(), self._codes, now):
             content, sent_ns = self._shown.get(due.message.topic, (self, 0))
             stale = due.repeat_s and now.boot_ns - sent_ns >= due.repeat_s * NS

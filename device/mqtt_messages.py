@@ -26,10 +26,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The broker accepted us. `protocol` is "5" or "3.1.1"; `receive_maximum` bounds what may be in flight."""
+    """The broker accepted us. `protocol` is "5" or "3.1.1"; `receive_maximum` bounds what may be in flight.
+
+    certificate_ends_ns: when the broker's certificate ends (UTC); None where it was not asked for one.
+    """
 
     protocol: str
     receive_maximum: int = 65535
+    certificate_ends_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from paho.mqtt import MQTTException
 from paho.mqtt.client import MQTT_LOG_ERR
 from paho.mqtt.enums import MQTTErrorCode
 
+from device.certificates import parsed_ns
 from device.errors import BrokerUnavailable
 from device.mqtt_messages import Acknowledged, Connected, Disconnected, SubscriptionRefused
 from device.mqtt_properties import publish_properties, received
@@ -180,7 +181,13 @@ class Session:
             self._end("the broker offers no QoS 1 or no retained messages; Porter needs both")
         else:
             self.accepted = True
-            self._signals.append(Connected(self._protocol, getattr(properties, "ReceiveMaximum", 65535)))
+            maximum = getattr(properties, "ReceiveMaximum", 65535)
+            self._signals.append(Connected(self._protocol, maximum, self._certificate_ends_ns()))
+
+    def _certificate_ends_ns(self) -> int | None:
+        sock = self._client.socket()
+        found = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
+        return parsed_ns(str(found["notAfter"])) if found else None
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:

@@ -268,6 +268,18 @@ class Wish(Payload, frozen=True):
     verb: Literal["pause", "resume", "restart"]
 
 
+class ForwarderState(Payload, frozen=True):
+    """What the forwarder says of itself to `porter status` (`/run/porter/forward/state.json`), which shows it as it is.
+
+    `boot_ns` (CLOCK_BOOTTIME) is refreshed every few seconds: an older one means that the forwarder is gone.
+    """
+
+    boot_ns: int
+    broker: str
+    connection: str
+    troubles: list[Trouble]
+
+
 class ServiceState(Payload, frozen=True):
     """What the vision service shows the forwarder through the state board (`/run/porter/shared/state.json`).
 

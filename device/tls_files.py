@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from device.errors import InputError
+from device.payloads import rfc3339
 
 PASSWORD_MAX_BYTES = 4096
+NO_TLS = " (does this port speak TLS at all?)"
+NOT_YET = 9  # OpenSSL's verify code
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,15 @@ class TlsFiles:
             # str() is the empty password: an encrypted key is an error, not a question on the terminal.
             context.load_cert_chain(self.cert_file, self.key_file or None, password=str)
         except (ssl.SSLError, ValueError) as error:
+            hint = "mqtt.client_cert_file and mqtt.client_key_file belong together"
+            if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+                raise InputError(
+                    f"{self.key_file or self.cert_file}: the key is not that of {self.cert_file}", hint=hint
+                ) from error
             raise InputError(
                 f"{self.cert_file}: expected a certificate in PEM form, and its unencrypted key in"
                 f" {self.key_file or 'the same file'} ({error})",
-                hint="mqtt.client_cert_file and mqtt.client_key_file belong together",
+                hint=hint,
             ) from error
 
 
@@ -62,13 +71,20 @@ def _must_be_readable(name: str) -> None:
         ) from error
 
 
-def explain(error: Exception, timeout_s: float) -> str:
-    """Why a connection did not come about, in words that name the cause."""
+def explain(error: Exception, timeout_s: float, *, tls: bool = True) -> str:
+    """Why a connection did not come about, in words that name the cause. tls: whether it was to be one."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the broker's certificate was not accepted: {error.verify_message}"
+        clock = (
+            f" (this device's clock says {rfc3339(time.time_ns())[:10]})"
+            if error.verify_code == NOT_YET
+            else ""
+        )
+        return f"the broker's certificate was not accepted: {error.verify_message}{clock}"
     if isinstance(error, ssl.SSLError):
-        plain = " (does this port speak TLS at all?)" if error.reason == "WRONG_VERSION_NUMBER" else ""
+        plain = NO_TLS if error.reason in ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING") else ""
         return f"TLS handshake failed: {error.reason or error}{plain}"
+    if isinstance(error, ConnectionResetError) and tls:  # a plain broker's answer to our greeting
+        return f"{error.strerror}{NO_TLS}"
     if isinstance(error, socket.gaierror):
         return f"the name cannot be resolved: {error.strerror}"
     if isinstance(error, TimeoutError):

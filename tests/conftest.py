@@ -37,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a Python with Home Assistant: its core then looks for the device",
     )
     parser.addoption(
+        "--node-red", metavar="PATH", help="the node-red command: the shipped flow then runs in it"
+    )
+    parser.addoption(
         "--walk-seconds",
         type=float,
         default=20.0,

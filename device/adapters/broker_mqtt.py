@@ -101,7 +101,7 @@ class MqttBroker:
         except (OSError, ValueError) as error:
             session.drop()
             raise BrokerUnavailable(
-                f"{self._host}:{self._port}: {explain(error, self._timeout_s)}"
+                f"{self._host}:{self._port}: {explain(error, self._timeout_s, tls=self._tls is not None)}"
             ) from error
         session.ready()
         self._session = session

@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from device.adapters.clock import SystemClock
 from device.adapters.models_folder import check_file, load_manifest, pick_variant
 from device.assembly import models_folder, operating_point
+from device.broker_access import tls_files, too_open
+from device.certificates import days_left, ends_ns, said
 from device.commands.check_config import notes
 from device.commands.common import add_service_arguments, client
 from device.commands.configured import service_config, there
@@ -30,6 +33,7 @@ from device.folders import LEDGER
 from device.options import Config
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Expected
+from device.vigil import WARN_DAYS
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
     from device.recognition.operating_point import OperatingPoint
 
+Level = Literal["ok", "note", "wrong"]
 SIZES = (1, 10, 50, 100, 250, 500)
 
 
@@ -45,7 +50,7 @@ class Finding:
     """One thing looked at. hint: what to do, where it is not well."""
 
     what: str
-    level: Literal["ok", "note", "wrong"]
+    level: Level
     text: str
     hint: str = ""
 
@@ -92,6 +97,7 @@ def examine(args: argparse.Namespace, config: Config) -> Report:
     else:
         findings += service_findings(status)
     findings += [*model_findings(config), ledger_finding(Path(config.device.state_dir) / LEDGER)]
+    findings += broker_findings(config)
     point, data = configured_point(config)
     expected = point.expected(args.subjects) if args.subjects else (status.expected if status else None)
     return Report(
@@ -140,6 +146,29 @@ def model_findings(config: Config) -> Iterator[Finding]:
             yield Finding("models", "wrong", error.message, error.hint)
         else:
             yield Finding("models", "ok", f"{name} ({variant.name}) is what its manifest says")
+
+
+def broker_findings(config: Config) -> Iterator[Finding]:
+    """The files that the configuration names for the broker; credentials are systemd's, and only the service's."""
+    mqtt, now = config.mqtt, SystemClock().now()
+    for name in too_open(mqtt):
+        yield Finding("broker", "wrong", f"{name}: every user of this device may read it", f"chmod o= {name}")
+    files = tls_files(mqtt, None)
+    if not mqtt.tls or not (files.ca_file or files.cert_file):
+        return
+    try:
+        files.context()
+    except InputError as error:
+        yield Finding("broker", "wrong", error.message, error.hint)
+        return
+    for name in filter(None, (files.ca_file, files.cert_file)):
+        ends = ends_ns(name)
+        if ends is None:
+            yield Finding("broker", "note", f"{name}: when it ends cannot be read here (openssl is missing?)")
+            continue
+        level: Level = "wrong" if days_left(ends, now.utc_ns) < WARN_DAYS else "ok"
+        hint = "issue a new one (docs/broker.md)" if level == "wrong" else ""
+        yield Finding("broker", level, said(name, ends, now.utc_ns), hint)
 
 
 def ledger_finding(path: Path) -> Finding:

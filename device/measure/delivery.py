@@ -31,7 +31,7 @@ from device.measure.report import table
 from device.measure.synthetic import synthetic_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RATE_HZ = 20
 QUEUE = 5_000
@@ -63,6 +63,10 @@ class Arrivals:
         self._client.connect(broker.host, broker.port)
         self._client.loop_start()
         wait_until(lambda: self._listens, "the subscription")
+
+    def wait_for(self, count: int) -> None:
+        """Until so many have arrived. Raises PorterError."""
+        wait_until(lambda: len(self.at) >= count, f"event {count}")
 
     def close(self) -> None:
         """Goes away."""
@@ -124,7 +128,7 @@ def latency(folder: Path, broker: Mosquitto, seconds: int) -> dict[str, float]:
                 (name,) = device.commit()
                 committed[name] = time.monotonic()
                 progress.step()
-        wait_until(lambda: len(arrived.at) == total, "the last event")
+        arrived.wait_for(total)
         ms = [1000 * (arrived.at[name] - at) for name, at in committed.items()]
     device.outbox.close()
     return percentiles(ms)
@@ -139,7 +143,7 @@ def queue_and_restarts(folder: Path, broker: Mosquitto) -> dict[str, Any]:
         with Progress("events, one commit each", EVENTS_A_DAY) as progress:
             for number in range(1, EVENTS_A_DAY + 1):
                 device.commit()
-                wait_until(lambda count=number: len(arrived.at) >= count, "an event")
+                arrived.wait_for(number)
                 progress.step()
         wait_until(lambda: device.outbox.depth() == 0, "the last acknowledgement")
         written = written_bytes(os.getpid()) + written_bytes(pid) - written
@@ -147,7 +151,7 @@ def queue_and_restarts(folder: Path, broker: Mosquitto) -> dict[str, Any]:
             for _ in range(QUEUE // 100):
                 device.commit(100)
                 progress.step()
-        wait_until(lambda: len(arrived.at) == QUEUE + EVENTS_A_DAY, "the queue's end")
+        arrived.wait_for(QUEUE + EVENTS_A_DAY)
         rss = memory_mb(pid, "VmRSS")
         back = []
         with Progress("broker restarts", RESTARTS) as progress:
@@ -206,12 +210,12 @@ def arrivals(broker: Mosquitto) -> Iterator[Arrivals]:
         arrived.close()
 
 
-def wait_until(done: Any, what: str) -> None:
-    """Looks until `done()`. Raises PorterError after PATIENCE_S."""
-    deadline = time.monotonic() + PATIENCE_S
+def wait_until(done: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Looks until `done()`. Raises PorterError after `patience_s`."""
+    deadline = time.monotonic() + patience_s
     while not done():
         if time.monotonic() > deadline:
-            raise PorterError(f"waited {PATIENCE_S:g} s in vain for {what}")
+            raise PorterError(f"waited {patience_s:g} s in vain for {what}")
         time.sleep(LOOK_S)
 
 

@@ -2,8 +2,8 @@
 """A real Home Assistant core with its real MQTT integration and nothing else, driven by lines on standard input.
 
 Runs in an environment of its own (`make home-assistant`): `python core.py CONFIG_DIR PORT`. Prints JSON, one object a
-line: `{"ready": true}`, and every state of an entity as it changes. Reads `DOMAIN SERVICE ENTITY`
-lines and calls that service; ends at the end of its input.
+line: `{"ready": true}`, every state of an entity as it changes, and every notification. Reads `DOMAIN SERVICE
+ENTITY` lines and calls that service; ends at the end of its input. CONFIG_DIR has automations.yaml.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from homeassistant.helpers import (
     translation,
 )
 from homeassistant.setup import async_setup_component
+from homeassistant.util.yaml import load_yaml_dict
 
 REGISTRIES = (
     area_registry,
@@ -60,8 +61,14 @@ async def main(folder: str, port: int) -> None:
             told = {"entity": new.entity_id, "state": new.state, "attributes": dict(new.attributes)}
             print(json.dumps(told, default=str), flush=True)
 
+    def notified(call: core.ServiceCall) -> None:
+        print(json.dumps({"notified": call.data["message"]}), flush=True)
+
     hass.bus.async_listen(EVENT_STATE_CHANGED, core.callback(tell))
     await async_setup_component(hass, "mqtt", {})
+    # The notify integration wants the web server; all that an automation needs of it is the service.
+    hass.services.async_register("notify", "persistent_notification", notified)
+    await async_setup_component(hass, "automation", load_yaml_dict(f"{folder}/automations.yaml"))
     await hass.async_start()
     entry = config_entries.ConfigEntry(
         data={"broker": "127.0.0.1", "port": port, "discovery": True, "discovery_prefix": "homeassistant"},

@@ -7,11 +7,14 @@ Needs Home Assistant in an environment of its own, Python 3.13: `make home-assis
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import pytest
 
 from device.adapters.broker_mosquitto import Mosquitto
@@ -23,13 +26,14 @@ from device.folders import BOARD, FORWARD, SHARED, WISHES
 from device.payloads import InferenceTimes, ServiceState, VisionFigures, VisionInfo
 from tests.events import make_event
 from tests.subscriber import wait_for
-from tests.system.services import Site
+from tests.system.services import Site, event_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.system
 CORE = Path(__file__).parent / "core.py"
+DOCS = Path(__file__).parents[2] / "docs" / "home-assistant.md"
 ENTITIES = {
     "binary_sensor.porter_lobby_01_connection",
     "button.porter_lobby_01_identify",
@@ -52,8 +56,10 @@ class Core:
     def __init__(self, python: str, folder: Path, port: int) -> None:
         self.states: dict[str, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
+        self.notified: list[str] = []
         folder.mkdir()
         (folder / "configuration.yaml").write_text("{}\n")
+        (folder / "automations.yaml").write_text(documented_automation())
         self._errors = (folder / "errors.log").open("wb")
         self.process = subprocess.Popen(
             [python, str(CORE), str(folder), str(port)],
@@ -97,6 +103,20 @@ class Core:
             if "entity" in said:
                 self.history.append(said)
                 self.states[said["entity"]] = said
+            elif "notified" in said:
+                self.notified.append(said["notified"])
+
+
+def documented_automation() -> str:
+    """The example of docs/home-assistant.md, as it stands there."""
+    text = DOCS.read_text(encoding="utf-8")
+    (found,) = re.findall(r"^```yaml\n(automation:\n.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def valid_for(seconds: int) -> str:
+    """RFC 3339, so far from now."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 @pytest.fixture
@@ -155,6 +175,13 @@ def test_home_assistant_finds_hears_and_works_the_device(site: Site, python: str
         assert len(fired) == 1
         attributes = home.states[event]["attributes"]
         assert (attributes["delivery"], attributes["person"]) == ("live", {"ref": "p_7f3a"})
+
+        # The documented automation greets nobody for that one, whose valid_until is over, but for the next.
+        outbox = SqliteOutbox(site.outbox)
+        outbox.append([msgspec.structs.replace(event_now(SystemClock(), 3), valid_until=valid_for(30))])
+        outbox.close()
+        wait_for(lambda: bool(home.notified), 30, "the greeting")
+        assert home.notified == ["p_7f3a is at the door"]
 
         home.call("switch", "turn_on", "switch.porter_lobby_01_pause")
         wishes = FileWishes(site.folder / FORWARD / WISHES)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from device.adapters.broker_mosquitto import executable
@@ -46,9 +47,14 @@ class Authority:
         )  # fmt: skip
 
     def issue(
-        self, name: str, names: str = "IP:127.0.0.1,DNS:localhost", *, expired: bool = False
+        self,
+        name: str,
+        names: str = "IP:127.0.0.1,DNS:localhost",
+        *,
+        expired: bool = False,
+        seconds: int = 0,
     ) -> tuple[Path, Path]:
-        """A certificate for these subject alternative names, and its key."""
+        """A certificate for these subject alternative names, and its key. seconds: it ends so soon."""
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         request, config = self.folder / f"{name}.csr", self.folder / f"{name}.cnf"
         config.write_text(EXTENSIONS.format(folder=self.folder, name=self._name, names=names))
@@ -56,6 +62,9 @@ class Authority:
         validity = (
             ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"] if expired else ["-days", "1"]
         )
+        if seconds:
+            end = datetime.now(UTC) + timedelta(seconds=seconds)
+            validity = ["-enddate", end.strftime("%Y%m%d%H%M%SZ")]
         openssl(
             "ca", "-batch", "-config", str(config), "-extensions", "leaf", "-notext", *validity,
             "-cert", str(self.ca), "-keyfile", str(self._key), "-in", str(request), "-out", str(certificate),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,7 +49,10 @@ def test_a_certificate_of_our_authority_with_the_right_name_is_accepted(
 ) -> None:
     with server(tmp_path, authority.issue(f"good-{host}")) as broker:
         device = client(broker.port, host, ca_file=authority.ca)
-        assert connect(device).protocol == "5"
+        connected = connect(device)
+        assert connected.protocol == "5"
+        assert connected.certificate_ends_ns is not None
+        assert 0 < connected.certificate_ends_ns - time.time_ns() <= 24 * 3600 * 10**9
         device.disconnect()
 
 

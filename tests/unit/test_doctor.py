@@ -13,6 +13,7 @@ from device.cli import main
 from device.control import Done
 from device.records import Expected
 from tests.scripted_service import STATUS, service
+from tests.unit.test_tls_files import PEM
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,3 +105,22 @@ def test_a_gallery_that_cannot_be_is_wrong_use(
 ) -> None:
     assert main(["doctor", "--config", str(config), "--subjects", number]) == 2
     assert "expected 1 to 500" in capsys.readouterr().err
+
+
+def test_certificates_are_looked_at_and_secrets_that_lie_open_are_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ca, key = tmp_path / "ca.pem", tmp_path / "own.key"
+    ca.write_text(PEM)
+    key.write_text("none")
+    key.chmod(0o644)
+    file = tmp_path / "porter.yaml"
+    folders = f"device: {{id: lobby-01, state_dir: {tmp_path}, run_dir: {tmp_path}}}\n"
+    file.write_text(f"{folders}mqtt: {{ca_file: {ca}}}\n")
+    main(["doctor", "--config", str(file)])
+    assert f"{ca} ends on 2126-10-30" in capsys.readouterr().out
+    file.write_text(f"{folders}mqtt: {{ca_file: {ca}, client_cert_file: {ca}, client_key_file: {key}}}\n")
+    assert main(["doctor", "--config", str(file)]) == 1
+    said = capsys.readouterr().out
+    assert f"{key}: every user of this device may read it" in said
+    assert f"{ca}: expected a certificate in PEM form, and its unencrypted key in {key}" in said

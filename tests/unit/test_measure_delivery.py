@@ -37,10 +37,9 @@ def test_processor_time_and_written_bytes_of_a_process_grow() -> None:
     assert delivery.written_bytes(os.getpid()) >= 0
 
 
-def test_waiting_in_vain_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "PATIENCE_S", 0.0)
+def test_waiting_in_vain_says_for_what() -> None:
     with pytest.raises(PorterError, match="in vain for the subscription"):
-        delivery.wait_until(lambda: False, "the subscription")
+        delivery.wait_until(lambda: False, "the subscription", patience_s=0.0)
 
 
 def test_the_table_shows_the_longest_reconnect_and_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
