@@ -9,13 +9,14 @@ What may surprise:
 
 - An event leaves the outbox only by `delivered`. A new connection begins at the oldest again.
 - Refused events (reason code from 0x80) come again after a while, oldest first, once nothing is in flight any more.
+- By UTC alone nothing is given up before UTC has been steady for a day (`steady_utc.py`).
 - An outbox that cannot be written makes no event come twice: what was delivered is remembered until it is gone.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,6 +25,7 @@ from device.announcements import JSON
 from device.errors import StorageError
 from device.mqtt_messages import Message
 from device.payloads import utc_ns_of
+from device.steady_utc import SteadyUtc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,6 +94,7 @@ class Delivery:
         self._delivered: set[str] = set()
         self._read_ns = 0
         self._settle_ns = 0
+        self._utc = SteadyUtc()
 
     @property
     def unsettled(self) -> bool:
@@ -157,6 +160,7 @@ class Delivery:
 
     def settle(self, now: Stamp, *, at_once: bool = False) -> None:
         """Takes what was delivered out of the outbox, again later where the disk refuses. at_once: gathers no more."""
+        self._utc.seen(now)
         if not self._delivered:
             self._settle_ns = max(self._settle_ns, now.boot_ns + GATHER_NS)
             return
@@ -190,6 +194,7 @@ class Delivery:
     def _worth_sending(self, events: list[Event]) -> list[Event]:
         """Gives up what is older than anybody wants to hear of."""
         now = self._clock.now()
+        now = replace(now, synced=self._utc.believed(now))
         old = [event.id for event in events if age_days(event, self._clock.boot_id, now) > self.max_age_days]
         if not old:
             return events

@@ -59,14 +59,16 @@ class Session:
     """One connection from CONNECT to its end, never used again."""
 
     def __init__(
-        self, client: Client, protocol: Version, connack_deadline: float, advice: str, ear: Ear | None
+        self, client: Client, protocol: Version, patience_s: float, advice: str, ear: Ear | None
     ) -> None:
+        """patience_s: for the answer to CONNECT, from `ready` on."""
         self.accepted = False
         self.refused_version = False
         self.over: str | None = None
         self._client = client
         self._protocol = protocol
-        self._deadline = connack_deadline
+        self._patience_s = patience_s
+        self._deadline = 0.0
         self._advice = advice
         self._ear = ear
         self._signals: list[BrokerSignal] = []
@@ -81,7 +83,8 @@ class Session:
         client.on_log = self._on_log
 
     def ready(self) -> None:
-        """The socket is there: small packets must not wait for each other."""
+        """The socket is there, however long the name's lookup took: small packets must not wait for each other."""
+        self._deadline = time.monotonic() + self._patience_s
         if (sock := self._client.socket()) is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[attr-defined]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One message as it arrived; `at` is time.monotonic()."""
+    """One message as it arrived; `at` is time.monotonic(). dup: the broker sends it again."""
 
     topic: str
     payload: bytes
@@ -30,6 +30,7 @@ class Seen:
     expiry_s: int | None = None
     content_type: str = ""
     properties: dict[str, str] = field(default_factory=dict)
+    dup: bool = False
 
 
 class Subscriber:
@@ -122,6 +123,7 @@ class Subscriber:
                 getattr(extra, "MessageExpiryInterval", None),
                 getattr(extra, "ContentType", ""),
                 dict(getattr(extra, "UserProperty", [])),
+                bool(message.dup),
             )
         )
 

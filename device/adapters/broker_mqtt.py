@@ -90,8 +90,7 @@ class MqttBroker:
             client.username_pw_set(self._credentials[0], self._credentials[1] or None)
         if will is not None:
             set_will(client, will, will_delay_s if protocol == "5" else None)
-        deadline = time.monotonic() + 2 * self._timeout_s
-        session = Session(client, protocol, deadline, self._advice(), self._ear)
+        session = Session(client, protocol, 2 * self._timeout_s, self._advice(), self._ear)
         try:
             if self._tls is not None:
                 client.tls_set_context(self._tls.context())

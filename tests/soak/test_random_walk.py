@@ -10,19 +10,24 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.subscriber import wait_for
 from tests.system import test_faults as faults
-from tests.system.stage import Stage
+from tests.system import test_kills as kills
+from tests.system.calendar import AHEAD, BEHIND, IN_1970, RIGHT, Calendar
+from tests.system.resolver import Resolver
+from tests.system.stage import PATIENCE_S, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.system
+Step = Callable[[Stage], None]
 
 
 def the_forwarder_is_killed(stage: Stage) -> None:
@@ -56,6 +61,50 @@ def the_configuration_is_reloaded(stage: Stage) -> None:
     stage.progress()
 
 
+class Machine:
+    """Faults of what the processes run on: its clock and its name server. heal: names resolve; the clock stays."""
+
+    def __init__(self, folder: Path) -> None:
+        self.resolver, self.calendar = Resolver(folder), Calendar(folder)
+        self.around = self.resolver.around(**self.calendar.environment)
+
+    def steps(self) -> dict[str, Step]:
+        """By name."""
+        jumps = {
+            "the_clock_jumps_to_the_right_time": RIGHT,
+            "the_clock_jumps_a_year_ahead": AHEAD,
+            "the_clock_jumps_a_year_back": BEHIND,
+            "the_clock_jumps_to_1970": IN_1970,
+        }
+        return {name: partial(self.jump, where) for name, where in jumps.items()} | {
+            "the_name_does_not_resolve": self.the_name_does_not_resolve,
+            "the_resolver_is_slow": self.the_resolver_is_slow,
+        }
+
+    def jump(self, where: str, stage: Stage) -> None:
+        """Under a connection that stands and under the next one."""
+        self.calendar.jump(where)
+        stage.progress()
+        stage.proxy.cut(reset=True)
+        stage.progress()
+
+    def the_name_does_not_resolve(self, stage: Stage) -> None:
+        """For a try at least."""
+        self.resolver.fails()
+        lookups = self.resolver.lookups
+        stage.proxy.cut(reset=True)
+        wait_for(lambda: self.resolver.lookups > lookups, PATIENCE_S, "a lookup")
+        self.resolver.answers()
+        stage.progress()
+
+    def the_resolver_is_slow(self, stage: Stage) -> None:
+        """Events get late meanwhile."""
+        self.resolver.answers(after_s=6.0)
+        stage.proxy.cut(reset=True)
+        stage.progress()
+        self.resolver.answers()
+
+
 def steady(stage: Stage) -> None:
     """Waits until events arrive over a connection that stays: steps wait for what only then happens."""
     deadline = time.monotonic() + 120
@@ -69,14 +118,25 @@ def steady(stage: Stage) -> None:
         assert time.monotonic() < deadline, "no connection stays for a second"
 
 
-STEPS: list[Callable[[Stage], None]] = [
-    *dict.fromkeys(fault for fault, _ in faults.FAULTS),
-    the_forwarder_is_killed,
-    the_forwarder_is_restarted_in_order,
-    the_writer_is_killed,
-    the_outbox_is_locked_for_a_while,
-    the_configuration_is_reloaded,
-]
+def all_steps(machine: Machine) -> dict[str, Step]:
+    """By name: the faults of `make system` and those above."""
+    singles: list[Step] = [
+        *(fault for fault, _ in faults.FAULTS),
+        the_forwarder_is_killed,
+        the_forwarder_is_restarted_in_order,
+        the_writer_is_killed,
+        the_outbox_is_locked_for_a_while,
+        the_configuration_is_reloaded,
+    ]
+    table = zip(kills.NAMES, kills.KILLS, strict=True)
+    return (
+        {step.__name__: step for step in singles}
+        | {
+            f"kill_of_{name}": partial(kills.kill, state=state, victim=victim)
+            for name, (state, victim) in table
+        }
+        | machine.steps()
+    )
 
 
 def test_a_random_walk_over_all_faults_breaks_no_rule(
@@ -92,16 +152,18 @@ def test_a_random_walk_over_all_faults_breaks_no_rule(
             print(text, flush=True)
 
     tell(f"\nrandom walk: seed {seed}, {seconds:.0f} s")
-    with Stage(tmp_path) as stage:
+    machine = Machine(tmp_path)
+    steps = all_steps(machine)
+    with Stage(tmp_path, around=machine.around) as stage:
         while time.monotonic() - started < seconds:
-            step = dice.choice(STEPS)
-            done[step.__name__] += 1
+            name = dice.choice(list(steps))
+            done[name] += 1
             try:
                 steady(stage)
-                step(stage)
+                steps[name](stage)
                 stage.proxy.heal()
             except BaseException:
-                tell(f"seed {seed}: failed in step {done.total()}, {step.__name__}, after {dict(done)}")
+                tell(f"seed {seed}: failed in step {done.total()}, {name}, after {dict(done)}")
                 raise
             if done.total() % 20 == 0:
                 tell(

@@ -6,37 +6,59 @@ Run as a module this file is the writer: `python -m tests.system.services OUTBOX
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-import time
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from device.adapters.clock import SystemClock
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.errors import StorageError
 from device.folders import OUTBOX, shared_folder
-from device.payloads import Event
+from device.payloads import Event, rfc3339
 from tests.events import make_event
 from tests.subscriber import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[2]
 
 
-class Child:
-    """A process of ours whose output goes to a file."""
+@dataclass(frozen=True)
+class Surroundings:
+    """What a forwarder runs in. program: a module that is `porter`; environment: beside ours; host: the broker's."""
 
-    def __init__(self, output: Path, *arguments: str) -> None:
+    program: tuple[str, ...] = ("device",)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    host: str = "127.0.0.1"
+
+
+PLAIN = Surroundings()
+
+
+class Child:
+    """A process of ours whose output goes to a file. environment: beside that of the tests."""
+
+    def __init__(self, output: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.output = output
         self._arguments = arguments
+        self._environment = os.environ | dict(environment or {})
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
         """Starts it."""
         with self.output.open("ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *self._arguments], stdout=file, stderr=file, cwd=ROOT
+                [sys.executable, "-m", *self._arguments],
+                stdout=file,
+                stderr=file,
+                cwd=ROOT,
+                env=self._environment,
             )
         return self
 
@@ -64,17 +86,21 @@ class Child:
 class Site:
     """A device's folder and configuration, and its forwarder. extra: further lines of the `mqtt` section."""
 
-    def __init__(self, folder: Path, port: int, *, extra: str = "  tls: false") -> None:
+    def __init__(
+        self, folder: Path, port: int, *, extra: str = "  tls: false", around: Surroundings = PLAIN
+    ) -> None:
         self.folder = folder
+        self._around = around
         self.port = port
         self.config = folder / "porter.yaml"
         self.outbox = shared_folder(folder) / OUTBOX
         self.config.write_text(
             f"device:\n  id: lobby-01\n  state_dir: {folder}\n  run_dir: {folder}\n"
             f"events:\n  live_max_age_s: 5\n"
-            f"mqtt:\n  host: 127.0.0.1\n  port: {port}\n{extra}\n"
+            f"mqtt:\n  host: {around.host}\n  port: {port}\n{extra}\n"
         )
-        self.forwarder = Child(folder / "forward.log", "device", "forward", "--config", str(self.config))
+        arguments = (*around.program, "forward", "--config", str(self.config))
+        self.forwarder = Child(folder / "forward.log", *arguments, environment=around.environment)
 
     def commit(self, *numbers: int) -> None:
         """Commits events, captured now."""
@@ -92,7 +118,8 @@ class Site:
     def writer(self, first: int, pause_s: float) -> Child:
         """A process that commits events numbered from `first` on until it is killed."""
         output = self.folder / f"writer-{first}.log"
-        return Child(output, "tests.system.services", str(self.outbox), str(first), str(pause_s))
+        arguments = ("tests.system.services", str(self.outbox), str(first), str(pause_s))
+        return Child(output, *arguments, environment=self._around.environment)
 
     def __enter__(self) -> Self:
         self.forwarder.start()
@@ -103,15 +130,17 @@ class Site:
 
 
 def event_now(clock: SystemClock, number: int) -> Event:
-    """An event captured now, in this boot."""
-    return make_event(number, boot=clock.boot_id, mono_ms=clock.now().boot_ns // 1_000_000)
+    """An event captured now, in this boot, at what the clock says."""
+    now = clock.now()
+    ts = rfc3339(now.utc_ns)
+    return make_event(number, boot=clock.boot_id, mono_ms=now.boot_ns // 1_000_000, ts=ts)
 
 
 def write(path: Path, first: int, pause_s: float) -> None:
     """Commits one, two or three events at a time and prints their numbers after each commit."""
     clock = SystemClock()
     outbox = SqliteOutbox(path)
-    number = first
+    number, pause = first, threading.Event()
     while True:
         count = 1 + number % 3
         try:
@@ -121,7 +150,7 @@ def write(path: Path, first: int, pause_s: float) -> None:
             continue
         print("\n".join(str(number + i) for i in range(count)), flush=True)
         number += count
-        time.sleep(pause_s)
+        pause.wait(pause_s)  # libfaketime breaks time.sleep (see `calendar.py`)
 
 
 if __name__ == "__main__":

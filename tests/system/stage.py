@@ -19,13 +19,13 @@ from tests.events import event_id
 from tests.subscriber import Subscriber, wait_for
 from tests.system.checker import ROOT, Account, Expected, check
 from tests.system.proxy import Proxy
-from tests.system.services import Site
+from tests.system.services import PLAIN, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.system.services import Child
+    from tests.system.services import Child, Surroundings
 
 WRITER_STRIDE = 1_000_000
 PATIENCE_S = 90.0  # a forwarder that failed six times in a row may wait for a minute
@@ -35,7 +35,8 @@ class Stage:
     """`with Stage(folder) as stage`, then faults, then `stage.finish()`. The forwarder reaches the broker by the proxy.
 
     pause_s: between the writer's commits; None: no writer. mosquitto: further lines of its configuration. mqtt:
-    further lines of the forwarder's. tls: what it needs, the proxy then passes bytes unparsed.
+    further lines of the forwarder's. broker, ear_port: a broker with TLS, whose bytes the proxy passes unparsed, and
+    its plain port for the audit log. around: see `Surroundings`; its environment is the writer's, too.
     """
 
     def __init__(
@@ -47,10 +48,11 @@ class Stage:
         mqtt: str = "  tls: false",
         broker: Mosquitto | None = None,
         ear_port: int = 0,
+        around: Surroundings = PLAIN,
     ) -> None:
         self.broker = broker or Mosquitto(folder / "broker", "max_inflight_messages 0", *mosquitto)
         self.proxy = Proxy(self.broker.port, mqtt=broker is None)
-        self.site = Site(folder, self.proxy.port, extra=mqtt)
+        self.site = Site(folder, self.proxy.port, extra=mqtt, around=around)
         self.board = FileStateBoard(shared_folder(folder) / BOARD)
         self.present: tuple[str, ...] = ()
         self.excused: set[str] = set()

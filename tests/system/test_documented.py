@@ -92,7 +92,7 @@ def test_mosquitto_sub_hears_a_match(number: int, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "certificates")
     certificate, key = authority.issue("broker")
     make_password_file(tmp_path / "passwords", "USER", "PASSWORD")
-    options = (f"certfile {certificate}", f"keyfile {key}", "log_type all")
+    options: tuple[str, ...] = (f"certfile {certificate}", f"keyfile {key}", "log_type all")
     anonymous = "-u USER" not in commands()[number]
     if not anonymous:
         options += (f"password_file {tmp_path / 'passwords'}",)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -80,3 +81,9 @@ def test_what_a_dying_broker_took_with_it_is_excused_and_nothing_else() -> None:
     lost = [*sound()[:1], *sound()[2:]]  # the first event
     assert broken(lost, excused=frozenset({event_id(1)})) == []
     assert broken(lost, excused=frozenset({event_id(2)})) == ["gap", "lost"]
+
+
+def test_what_a_broker_sends_again_after_its_restart_is_not_the_device_s_age() -> None:
+    again = event(3, at=3700.0)
+    assert broken([*sound()[:5], again, *sound()[5:]]) == ["live"]
+    assert broken([*sound()[:5], replace(again, dup=True), *sound()[5:]]) == []
