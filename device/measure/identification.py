@@ -37,7 +37,7 @@ CONSENT = Consent("evaluation", "evaluation", "0" * 64, 0, 1, "porter evaluate")
 
 # LFW photos of the open-set trial that show, to the eye, somebody else than the other photos under that name. They are
 # counted like all others, and named.
-WRONG_LABELS = frozenset({"Mahmoud_Abbas_0012.jpg"})
+WRONG_LABELS = frozenset({"Mahmoud_Abbas_0012"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def identify(searches: Sequence[Search], pictures: PictureSet, variant: VariantE
             alarms = int(np.count_nonzero(best >= threshold))
         at[name] = AtFpir(threshold, miss_count(own, first, threshold), alarms)
     references = sum(len(each.references) for each in enrolled)
-    wrong = sorted(name for search in probes if (name := search.picture.name) in WRONG_LABELS)
+    wrong = sorted(name for search in probes if (name := search.picture.stem) in WRONG_LABELS)
     return Identification(len(gallery), references, own, first, best, left_out, at, wrong)
 
 
