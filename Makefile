@@ -38,7 +38,7 @@ demo: $(VENV)/base.stamp ## watch the main job: enrol, leave, come back, be matc
 test: $(VENV)/test.stamp ## all tests that need nothing but Python
 	$(BIN)/python -m pytest -m "not system"
 
-system: $(VENV)/test.stamp ## both services against a real mosquitto (apt install mosquitto faketime)
+system: $(VENV)/test.stamp ## both services against a real mosquitto (apt install mosquitto mosquitto-clients faketime)
 	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || { echo "mosquitto is missing: apt install mosquitto" >&2; exit 2; }
 	$(BIN)/python -m pytest -m system tests/system
 
@@ -97,7 +97,7 @@ attacks: $(VENV)/measure.stamp ## photos and screens before the camera (clips in
 
 bench: $(VENV)/measure.stamp ## speed and memory, beside OpenCV, and delivery (apt install mosquitto): tables, out/bench.json, out/delivery.json
 	$(BIN)/porter bench $(if $(SOURCES),--sources $(SOURCES)) --out out
-	$(BIN)/porter bench --delivery --out out
+	$(BIN)/porter bench-delivery --out out
 
 lint: $(VENV)/test.stamp ## the linters alone
 	$(BIN)/python -m pytest tests/test_lint.py

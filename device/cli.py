@@ -47,7 +47,7 @@ VERBS = {
     "ledger": Verb("device.commands.ledger", "verify the consent ledger, or show what it says of a subject"),
     "listen": Verb("device.commands.listen", "print what devices publish on a broker, and check it"),
     "outbox": Verb("device.commands.outbox", "say what waits for the broker, and what was dropped"),
-    "status": Verb("device.commands.status", "say what the vision service is doing"),
+    "status": Verb("device.commands.status", "say what the services are doing"),
     "doctor": Verb(
         "device.commands.doctor",
         "check this device, and say what to expect of its recognition and what to do",
@@ -66,6 +66,9 @@ VERBS = {
         "device.measure.evaluate", "measure verification, identification and detection on a data folder"
     ),
     "bench": Verb("device.measure.bench", "measure speed and memory, stage by stage, beside OpenCV"),
+    "bench-delivery": Verb(
+        "device.measure.delivery", "measure the way of an event: commit to subscriber, with mosquitto"
+    ),
 }
 
 EPILOG = """\

@@ -50,6 +50,8 @@ LOOK_NS = NS // 4
 STATE_RETRY_NS = 10 * NS
 GOODBYE_S = 2.0
 REFUSED = 0x80
+# Up to so long until the next try, after one failure, two, ...: a broker that restarts is found again within 5 s.
+RETRY_S = (2.0, 3.0, 3.0, 8.0, 16.0, 32.0, RETRY_MAX_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ class Forwarder:
         self._in_flight.clear()
         self._connecting, self._window = False, 0
         self._failures += 1
-        delay_s = self._uniform(1.0, min(RETRY_MAX_S, 2.0 ** min(self._failures, 10)))
+        delay_s = self._uniform(1.0, RETRY_S[min(self._failures, len(RETRY_S)) - 1])
         self._retry_ns = self._clock.now().boot_ns + round(delay_s * NS)
         level = logging.DEBUG if reason == self._last_reason else logging.WARNING
         log.log(level, "disconnected reason=%r retry_s=%.1f hint=%r", reason, delay_s, advice(reason))

@@ -5,9 +5,6 @@ Times fixed frames with one face, each one embedded and compared with a full gal
 bare invokes, and against OpenCV's FaceDetectorYN and FaceRecognizerSF on the same frames (needs `--sources`, the folder
 with the ONNX files), all in one loop, so that a busy machine disturbs all of them alike: ratios hold where milliseconds
 do not. Then both services are started as processes. Writes bench.json into `--out`.
-
-`--delivery` measures the way of an event instead, from its commit to a subscriber, through the real forwarder and a
-real mosquitto (which must be installed), and writes delivery.json.
 """
 
 from __future__ import annotations
@@ -24,13 +21,11 @@ import msgspec
 from device.adapters.models_folder import default_folder
 from device.assembly import load_models, make_events, make_pipeline
 from device.errors import InputError
-from device.measure.delivery import measure_delivery, print_delivery
-from device.measure.evaluate import positive
 from device.measure.frames import bench_frames
 from device.measure.peer_opencv import OpenCvPeer
 from device.measure.processes import ProcessFigures, measure_processes
 from device.measure.progress import Progress
-from device.measure.report import machine, table, write_json
+from device.measure.report import machine, positive, table, write_json
 from device.measure.stages import CAMERA_STAGE, FrameTimer, Laps
 from device.options import Config
 
@@ -45,12 +40,6 @@ WARM_UP = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("--sources", type=Path, help="folder of the ONNX sources, for OpenCV")
-    parser.add_argument(
-        "--delivery", action="store_true", help="measure the way of an event instead; needs mosquitto"
-    )
-    parser.add_argument(
-        "--seconds", type=positive, default=60, help="so long for --delivery's events: %(default)s"
-    )
     parser.add_argument("--models", type=Path, default=default_folder(), help="models folder: %(default)s")
     parser.add_argument(
         "--runtime",
@@ -73,8 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures, prints, writes."""
-    if args.delivery:
-        return run_delivery(args)
     default_threads = Config().inference.threads
     counts = sorted(set(args.threads or (1, default_threads)))
     load = os.getloadavg()[0]
@@ -109,16 +96,6 @@ def run(args: argparse.Namespace) -> int:
     print_summary(result, processes)
     write_json(args.out / "bench.json", result)
     print(f"\nwritten: {args.out / 'bench.json'}")
-    return 0
-
-
-def run_delivery(args: argparse.Namespace) -> int:
-    """The way of an event."""
-    with tempfile.TemporaryDirectory(prefix="porter-bench-") as folder:
-        result = measure_delivery(Path(folder), args.seconds)
-    print_delivery(result)
-    write_json(args.out / "delivery.json", {**result, "about": machine()})
-    print(f"\nwritten: {args.out / 'delivery.json'}")
     return 0
 
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of an event, measured: commit to subscriber, memory, reconnecting, what is written, what idling costs.
+"""Measure the way of an event: commit to subscriber, memory, reconnecting, what is written, what idling costs.
 
-The real `porter forward` runs as a process, with a real mosquitto on loopback; this process commits as the vision
-service does, with fsync. A subscriber here takes the time: for QoS 1 the broker has then acknowledged or is about to,
-so commit to PUBACK is no longer than what is shown.
+Needs mosquitto. The real `porter forward` runs as a process, with a real mosquitto on loopback; this process commits
+as the vision service does, with fsync. A subscriber here takes the time: for QoS 1 the broker has then acknowledged or
+is about to, so commit to PUBACK is no longer than what is shown. Writes delivery.json into `--out`.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,18 +26,20 @@ from device.adapters.clock import SystemClock
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.errors import PorterError
 from device.folders import BELL, FORWARD, OUTBOX, shared_folder
-from device.measure.processes import Child, child, memory_mb
+from device.measure.children import Child, child, memory_mb
 from device.measure.progress import Progress
-from device.measure.report import table
+from device.measure.report import machine, positive, table, write_json
 from device.measure.synthetic import synthetic_event
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator
 
 RATE_HZ = 20
 QUEUE = 5_000
 RESTARTS = 5
 DOWN_S = 1.0
+SETTLE_S = 3.0  # until all that is sent on connecting is acknowledged
 IDLE_S = 20.0
 EVENTS_A_DAY = 500
 PATIENCE_S = 60.0
@@ -46,6 +49,29 @@ device: {{id: bench, state_dir: {folder}, run_dir: {folder}}}
 mqtt: {{host: {host}, port: {port}, tls: false}}
 home_assistant: {{discovery: false}}
 """
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument(
+        "--seconds",
+        type=positive,
+        default=60,
+        help=f"so long are {RATE_HZ} events a second committed: %(default)s",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), help="folder of what is written: %(default)s"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, prints, writes."""
+    with tempfile.TemporaryDirectory(prefix="porter-bench-") as folder:
+        result = measure_delivery(Path(folder), args.seconds)
+    print_delivery(result)
+    write_json(args.out / "delivery.json", {**result, "about": machine()})
+    print(f"\nwritten: {args.out / 'delivery.json'}")
+    return 0
 
 
 class Arrivals:
@@ -156,6 +182,7 @@ def queue_and_restarts(folder: Path, broker: Mosquitto) -> dict[str, Any]:
         back = []
         with Progress("broker restarts", RESTARTS) as progress:
             for _ in range(RESTARTS):
+                time.sleep(SETTLE_S)  # who is thrown out as he comes in waits longer, and should
                 broker.stop()
                 time.sleep(DOWN_S)
                 broker.start()
@@ -180,7 +207,7 @@ def idle(folder: Path, broker: Mosquitto) -> dict[str, float]:
     }
     with connected(devices["bell"]) as bell, connected(devices["looking"]) as looking:
         pids = {"bell": bell.process.pid, "looking": looking.process.pid}
-        time.sleep(3)  # what is sent on connecting
+        time.sleep(SETTLE_S)
         before = {name: cpu_s(pid) for name, pid in pids.items()}
         with Progress("idling", round(IDLE_S)) as progress:
             for _ in range(round(IDLE_S)):

@@ -35,7 +35,7 @@ from device.measure.galleries import GallerySize, gallery_sizes
 from device.measure.identification import Identification, identify
 from device.measure.plots import draw_all, require_matplotlib
 from device.measure.progress import Progress, clock
-from device.measure.report import machine, write_json
+from device.measure.report import machine, positive, write_json
 from device.measure.tables import print_detection, print_identification, print_verification, print_visits
 from device.measure.variants import DEFAULT_VARIANTS, EmbedderVariant, VariantOpener
 from device.measure.verification import Verification, verify
@@ -92,14 +92,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plots", action=argparse.BooleanOptionalAction, default=True, help="draw plots (matplotlib)"
     )
-
-
-def positive(text: str) -> int:
-    """An argument that is a whole number from 1 on."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text}")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

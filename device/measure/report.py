@@ -32,6 +32,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join((line(header), "  ".join("-" * width for width in widths), *map(line, rows)))
 
 
+def positive(text: str) -> int:
+    """An argument that is a whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text}")
+    return value
+
+
 def percent(share: float, digits: int = 2) -> str:
     """0.9943 as 99.43 %."""
     return f"{100 * share:.{digits}f} %"

@@ -6,8 +6,8 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from device.identifiers import uuid7
 from device.payloads import ConsentInfo, Event, Liveness, ModelHashes, Person, rfc3339
-from device.recognition.events import uuid7
 
 if TYPE_CHECKING:
     from device.ports import Clock

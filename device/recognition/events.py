@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from device.identifiers import uuid7
 from device.payloads import ConsentInfo, Event, Liveness, ModelHashes, Person, Presence, Present, rfc3339
 
 if TYPE_CHECKING:
@@ -17,20 +18,6 @@ if TYPE_CHECKING:
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
-
-
-def uuid7(utc_ns: int, random_bits: int) -> str:
-    """A UUIDv7 (RFC 9562): 48 bits of milliseconds since 1970, then 74 of the random bits given."""
-    milliseconds = max(0, utc_ns // NS_PER_MS) & (2**48 - 1)
-    value = (
-        milliseconds << 80
-        | 0x7 << 76
-        | (random_bits >> 62 & 0xFFF) << 64
-        | 0b10 << 62
-        | random_bits & (2**62 - 1)
-    )
-    text = f"{value:032x}"
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 class EventMaker:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device.identifiers import uuid7
 from device.payloads import Event, ModelHashes, rfc3339
-from device.recognition.events import EventMaker, uuid7
+from device.recognition.events import EventMaker
 from device.recognition.sightings import Visit
 from device.records import Phase, Sighting, Stamp
 from tests.people import NS, UTC_S, at, subject

@@ -15,9 +15,9 @@ from device.adapters.models_folder import default_folder, load_manifest
 from device.assembly import load_models, make_events, make_pipeline
 from device.errors import InputError, PorterError
 from device.measure.bench import BARE, PEER, WHOLE, as_json, over
+from device.measure.children import child, memory_mb
 from device.measure.frames import BETWEEN_NS, bench_frames, full_gallery, later
 from device.measure.peer_opencv import OpenCvPeer
-from device.measure.processes import child, memory_mb
 from device.measure.stages import FrameTimer, Laps
 from device.options import Config
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arithmetic of `porter bench --delivery`; the whole of it runs in `make bench`."""
+"""The arithmetic of `porter bench-delivery`; the whole of it runs in `make bench`."""
 
 from __future__ import annotations
 
