@@ -137,6 +137,12 @@ def identification(results: dict[str, Any], folder: str) -> str:
     ]
     columns = ("variant", "FNIR at FPIR 1 %", "threshold", "FNIR at FPIR 0.1 %", "threshold")
     rare = f"FPIR 0.1 % rests on {one['alarms_at_fpir_1e-3']} of {one['strangers']:,} strangers: a rough threshold."
+    if one.get("wrong_labels"):
+        rare += (
+            f" Of the probes, {', '.join(one['wrong_labels'])} shows, to the eye, somebody else than the other photos "
+            "under that name: a label error of the data. It is counted like the others; without it, FNIR is "
+            f"{percents(1 / one['probes'])} lower wherever it is missed."
+        )
     plot = f"![FNIR against FPIR]({folder}/identification.png)"
     return f"## Identification\n\n{wrapped(text)}\n\n{md_table(columns, rows)}\n\n{wrapped(rare)}\n\n{plot}"
 

@@ -35,6 +35,11 @@ NOW = Stamp(0, 0, synced=True)
 CONSENT = Consent("evaluation", "evaluation", "0" * 64, 0, 1, "porter evaluate")
 
 
+# LFW photos of the open-set trial that show, to the eye, somebody else than the other photos under that name. They are
+# counted like all others, and named.
+WRONG_LABELS = frozenset({"Mahmoud_Abbas_0012"})
+
+
 @dataclass(frozen=True, slots=True)
 class AtFpir:
     """What happens at the threshold of one FPIR."""
@@ -58,6 +63,7 @@ class Identification:
     strangers: NDArray[np.float64]
     left_out: list[str]
     at: dict[str, AtFpir] = field(default_factory=dict)
+    wrong_labels: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """For evaluate.json. Shares are 0 to 1."""
@@ -70,6 +76,7 @@ class Identification:
             "references_mirrored": True,
             "rank_1": float(np.mean(self.first)) if count else 0.0,
             "subjects_left_out": self.left_out,
+            "wrong_labels": self.wrong_labels,
         }
         for name, at in self.at.items():
             result |= {
@@ -106,7 +113,8 @@ def identify(searches: Sequence[Search], pictures: PictureSet, variant: VariantE
             alarms = int(np.count_nonzero(best >= threshold))
         at[name] = AtFpir(threshold, miss_count(own, first, threshold), alarms)
     references = sum(len(each.references) for each in enrolled)
-    return Identification(len(gallery), references, own, first, best, left_out, at)
+    wrong = sorted(name for search in probes if (name := search.picture.stem) in WRONG_LABELS)
+    return Identification(len(gallery), references, own, first, best, left_out, at, wrong)
 
 
 def enrol(
