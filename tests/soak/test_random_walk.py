@@ -169,7 +169,11 @@ def test_a_random_walk_over_all_faults_breaks_no_rule(
                 tell(
                     f"{time.monotonic() - started:6.0f} s, {done.total()} faults, {len(stage.received())} events"
                 )
-        account = stage.finish()
+        try:
+            account = stage.finish()
+        except BaseException:
+            tell(f"seed {seed}: the rules were broken somewhere in {done.total()} faults: {dict(done)}")
+            raise
         tell(
             f"seed {seed}: {done.total()} faults in {time.monotonic() - started:.0f} s; {len(stage.committed())} events"
             f" committed, {account.delivered} delivered, {account.repeated} repeats, {account.late} late,"

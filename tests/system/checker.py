@@ -109,7 +109,9 @@ def _event(
         age_s = boot_s(message.at) - event.mono_ms / 1000
         account.oldest_live_s = max(account.oldest_live_s, age_s)
         if event.boot != boots[-1] or age_s > expected.live_max_age_s + expected.slack_s:
-            account.violations.append(f"live: {event.id} on match {age_s:.2f} s old, boot {event.boot}")
+            # Expiry left at the subscriber tells who was slow: the device sent it when it was younger by that at least.
+            left = "" if message.expiry_s is None else f", {message.expiry_s} s left to expire"
+            account.violations.append(f"live: {event.id} on match {age_s:.2f} s old{left}, boot {event.boot}")
     known = first.setdefault(event.id, event)
     if known is not event:
         account.repeated += 1

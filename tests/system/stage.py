@@ -18,7 +18,7 @@ from device.payloads import CameraInfo, Person, Presence, Present, ServiceState,
 from tests.events import event_id
 from tests.subscriber import Subscriber, wait_for
 from tests.system.checker import ROOT, Account, Expected, check
-from tests.system.proxy import Proxy
+from tests.system.proxy import EVENT_ID, Proxy
 from tests.system.services import PLAIN, Site
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Stage:
         self.excused: set[str] = set()
         self.own: set[str] = set()
         self.clock = SystemClock()
+        self._read, self._received = 0, set[str]()  # of the audit log's messages
         self._pause_s = pause_s
         self._ear_port = ear_port or self.broker.port
         self._writers: list[Child] = []
@@ -125,10 +126,11 @@ class Stage:
 
     def received(self) -> set[str]:
         """The identifiers that the audit log has seen."""
-        found = (
-            re.search(rb'"id":"([^"]+)"', m.payload) for m in list(self.ear.messages) if "/match" in m.topic
-        )
-        return {match[1].decode() for match in found if match}
+        fresh = self.ear.messages[self._read :]
+        self._read += len(fresh)
+        found = (EVENT_ID.search(message.payload) for message in fresh if "/match" in message.topic)
+        self._received.update(match[1].decode() for match in found if match)
+        return self._received
 
     def progress(self, events: int = 3, timeout_s: float = PATIENCE_S) -> None:
         """Waits until so many events more have arrived: delivery is going on."""

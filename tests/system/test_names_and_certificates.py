@@ -113,10 +113,8 @@ def test_after_the_broker_s_certificate_expired_and_was_renewed(tmp_path: Path) 
         stage.site.forwarder.wait_log(
             "the broker's certificate was not accepted: certificate has expired", 30
         )
-        have = len(stage.received())
-        stage.commit(1)
         wait_for(lambda: stage.site.depth() > 10, 30, "events to wait")
-        assert len(stage.received()) == have
+        assert stage.site.forwarder.text().count(" connected ") == 1
         serve(renewed)
         broker.reload()
         stage.progress()
