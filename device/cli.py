@@ -66,6 +66,7 @@ VERBS = {
         "device.measure.evaluate", "measure verification, identification and detection on a data folder"
     ),
     "bench": Verb("device.measure.bench", "measure speed and memory, stage by stage, beside OpenCV"),
+    "fleet": Verb("device.measure.fleet", "simulate many devices against a broker; was anything lost?"),
 }
 
 EPILOG = """\
