@@ -13,6 +13,7 @@ import logging
 import random
 import resource
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,12 +29,12 @@ from device.adapters.state_file import MemoryStateBoard
 from device.adapters.vitals_linux import FixedVitals
 from device.adapters.wish_file import MemoryWishes
 from device.announcements import Names
-from device.errors import InputError
+from device.errors import BrokerUnavailable, InputError
 from device.folders import BELL, OUTBOX
 from device.forwarder import Forwarder
 from device.health import HealthReport
 from device.measure.synthetic import LIVE_S, synthetic_event
-from device.mqtt_messages import Connected
+from device.mqtt_messages import Connected, Disconnected
 from device.orders import Orders
 from device.payloads import CameraInfo, Presence, Reading, ServiceState, VisionInfo, rfc3339
 from device.ports import VitalSigns
@@ -124,6 +125,7 @@ class Ended:
     cpu_s: float
     rss_mb: float
     failures: tuple[str, ...]
+    disconnects: Counter[str]
 
 
 class Noted:
@@ -131,20 +133,30 @@ class Noted:
 
     def __init__(self, broker: MqttBroker) -> None:
         self.connects: list[float] = []
+        self.failures: Counter[str] = Counter()
         self._broker = broker
         self.publish = broker.publish
         self.subscribe = broker.subscribe
         self.disconnect = broker.disconnect
-        self.abort = broker.abort
 
     def connect(self, will: Message | None, will_delay_s: int) -> None:
         """As the adapter does."""
-        self._broker.connect(will, will_delay_s)
+        try:
+            self._broker.connect(will, will_delay_s)
+        except BrokerUnavailable as error:
+            self.failures[error.message] += 1
+            raise
+
+    def abort(self) -> None:
+        """As the adapter does; an answer that did not come in time, or the end."""
+        self.failures["aborted: no acknowledgement in time"] += 1
+        self._broker.abort()
 
     def poll(self, timeout_s: float) -> Sequence[BrokerSignal]:
         """As the adapter does."""
         signals = self._broker.poll(timeout_s)
         self.connects += [time.monotonic() for signal in signals if isinstance(signal, Connected)]
+        self.failures.update(signal.reason for signal in signals if isinstance(signal, Disconnected))
         return signals
 
 
@@ -302,6 +314,7 @@ def end(devices: Sequence[FleetDevice], cpu_s: float) -> Ended:
         cpu_s=cpu_s,
         rss_mb=rss_mb,
         failures=tuple(repr(device.worker.failure) for device in devices if device.worker.failure),
+        disconnects=sum((device.broker.failures for device in devices), Counter()),
     )
     for device in devices:
         device.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import multiprocessing
 import secrets
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -292,6 +293,7 @@ class Fleet:
             "repeats": checker.listener.repeats,
             "gaps": checker.listener.gaps,
             "refused": sum(one.refused for one in ended),
+            "disconnects": dict(sum((one.disconnects for one in ended), Counter()).most_common()),
             "problems": checker.problems[:20],
             "device_cpu_share": sum(one.cpu_s for one in ended) / self.orders.seconds / self.orders.devices,
             "device_rss_mb": sum(one.rss_mb for one in ended) / self.orders.devices,
