@@ -89,8 +89,6 @@ def run(args: argparse.Namespace) -> int:
     processes = min(args.devices, args.processes or math.ceil(args.devices / A_PROCESS))
     allow_files(max(args.devices + 64, FILES_A_DEVICE * math.ceil(args.devices / processes) + 64))
     orders = Orders(args.devices, processes, args.rate, args.seconds, args.broker_pid)
-    if args.folder is not None and not args.folder.is_dir():
-        raise InputError(f"{args.folder}: expected a folder", hint="make it, or leave --folder out")
     with tempfile.TemporaryDirectory(prefix="porter-fleet-", dir=args.folder) as name:
         if args.mosquitto:
             with Mosquitto(Path(name) / "broker") as broker:
@@ -98,10 +96,8 @@ def run(args: argparse.Namespace) -> int:
                 report = Fleet(endpoint, orders, Path(name), broker).run(restart=args.restart)
         else:
             endpoint = endpoint_of(args)
-            try:
-                report = Fleet(endpoint, orders, Path(name)).run(restart=False)
-            finally:
-                sweep(endpoint)
+            report = Fleet(endpoint, orders, Path(name)).run(restart=False)
+            sweep(endpoint)
     report["machine"] = machine()
     print(json.dumps(report, indent=2) if args.json else text_of(report))
     return 1 if failed(report) else 0
@@ -118,6 +114,8 @@ def check_arguments(args: argparse.Namespace) -> None:
             "--restart: only a broker of its own can be restarted",
             hint="--mosquitto; or restart yours by hand while events are sent",
         )
+    if args.folder is not None and not args.folder.is_dir():
+        raise InputError(f"{args.folder}: expected a folder", hint="make it, or leave --folder out")
     if args.base == "porter":
         raise InputError(
             "--base porter: a door controller would take these events for real", hint=f"--base {BASE}"
@@ -184,6 +182,7 @@ def text_of(report: dict[str, Any]) -> str:
             ("broker's CPU", f"{broker['cpu_s']:.1f} s, {100 * broker['cpu_share']:.1f} %"),
             ("broker's memory, at most", f"{broker['rss_mb']:.1f} MB"),
         ]
+    rows += [(f"lost connection: {why}", str(count)) for why, count in report["disconnects"].items()]
     lines = [table(("fleet", "measured"), rows)]
     lines += [f"against the contract: {problem}" for problem in report["problems"]]
     return "\n".join(lines)
