@@ -155,7 +155,7 @@ def text_of(report: dict[str, Any]) -> str:
     rows = [
         ("devices, in processes", f"{report['devices']}, {report['processes']}"),
         ("all of them connected after", f"{report['all_connected_s']:.1f} s"),
-        ("events committed", str(report["committed"])),
+        ("events committed", f"{report['committed']}, {report['committed_hz']:.0f} a second"),
         ("delivered", str(report["delivered"])),
         ("lost", str(report["lost"])),
         ("still waiting in an outbox", str(report["waiting"])),

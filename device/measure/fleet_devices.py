@@ -125,6 +125,7 @@ class Ended:
     waiting: tuple[str, ...]
     refused: int
     cpu_s: float
+    committing_s: float
     rss_mb: float
     failures: tuple[str, ...]
     disconnects: Counter[str]
@@ -269,13 +270,13 @@ def serve(plan: Plan, pipe: Connection) -> None:
         if up != told:
             pipe.send(Up(told := up))
     pipe.recv()
-    before = time.process_time()
+    began, before = time.monotonic(), time.process_time()
     commit_all(devices, plan, pipe.send)
-    cpu = time.process_time() - before
+    spent = (time.process_time() - before, time.monotonic() - began)
     while not pipe.poll(SHOWN_AGAIN_S):
         for device in devices:
             device.show()
-    pipe.send(end(devices, cpu))
+    pipe.send(end(devices, *spent))
 
 
 def commit_all(devices: Sequence[FleetDevice], plan: Plan, tell: Callable[[Committed], None]) -> None:
@@ -304,7 +305,7 @@ def commit_all(devices: Sequence[FleetDevice], plan: Plan, tell: Callable[[Commi
     tell(Committed(tuple(done), last=True))
 
 
-def end(devices: Sequence[FleetDevice], cpu_s: float) -> Ended:
+def end(devices: Sequence[FleetDevice], cpu_s: float, committing_s: float) -> Ended:
     """Stops all of them, each with its goodbye."""
     rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     for device in devices:
@@ -316,6 +317,7 @@ def end(devices: Sequence[FleetDevice], cpu_s: float) -> Ended:
         waiting=tuple(event.id for device in devices for event in device.outbox.peek(1000)),
         refused=sum(device.forwarder.delivery.counters.refused for device in devices),
         cpu_s=cpu_s,
+        committing_s=committing_s,
         rss_mb=rss_mb,
         failures=tuple(repr(device.worker.failure) for device in devices if device.worker.failure),
         disconnects=sum((device.broker.failures for device in devices), Counter()),

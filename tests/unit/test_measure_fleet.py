@@ -21,6 +21,7 @@ REPORT = {
     "processes": 1,
     "all_connected_s": 1.25,
     "committed": 100,
+    "committed_hz": 19.9,
     "delivered": 99,
     "lost": 1,
     "waiting": 0,
