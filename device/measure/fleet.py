@@ -26,10 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from device.adapters.broker_mosquitto import Mosquitto
 from device.errors import InputError
-from device.measure.evaluate import positive
 from device.measure.fleet_devices import FILES_A_DEVICE, Endpoint, allow_files
 from device.measure.fleet_run import Fleet, Orders, sweep
-from device.measure.report import machine, table
+from device.measure.report import machine, positive, table
 from device.tls_files import TlsFiles, read_password
 
 if TYPE_CHECKING:

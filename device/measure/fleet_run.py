@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from device.contract import judge
 from device.errors import BrokerUnavailable, PorterError
 from device.listening import Listener
-from device.measure.delivery import cpu_s
+from device.measure.children import cpu_s, memory_mb
 from device.measure.fleet_account import Heard, Outage, events_account, return_account
 from device.measure.fleet_devices import Committed, Ended, Plan, Up, serve
-from device.measure.processes import memory_mb
 from device.measure.progress import Progress
 from device.mqtt_messages import Connected, Disconnected, Message, Received, SubscriptionRefused
 from device.payloads import Event
