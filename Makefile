@@ -11,7 +11,7 @@ SECONDS ?= 1800
 SEED ?= 1
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system camera home-assistant node-red soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
+.PHONY: help demo test system camera home-assistant node-red nats fleet soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,14 @@ test: $(VENV)/test.stamp ## all tests that need nothing but Python
 system: $(VENV)/test.stamp ## both services against a real mosquitto (apt install mosquitto mosquitto-clients faketime)
 	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || { echo "mosquitto is missing: apt install mosquitto" >&2; exit 2; }
 	$(BIN)/python -m pytest -m system tests/system
+
+nats: $(VENV)/test.stamp ## the contract over NATS and its MQTT gateway (apt install nats-server)
+	@command -v nats-server >/dev/null || test -x /usr/sbin/nats-server || { echo "nats-server is missing: apt install nats-server" >&2; exit 2; }
+	$(BIN)/python -m pytest -m system tests/nats
+
+DEVICES ?= 1000
+fleet: $(VENV)/base.stamp ## 1,000 simulated devices, a broker restart in the middle (DEVICES=1000; apt install mosquitto)
+	$(BIN)/porter fleet --mosquitto --restart --devices $(DEVICES) --seconds 60
 
 soak: $(VENV)/test.stamp ## a random walk over faults of network, broker and processes (SECONDS=1800 SEED=1)
 	$(BIN)/python -m pytest -m system tests/soak --walk-seconds $(SECONDS) --seed $(SEED)

@@ -3,13 +3,19 @@
 
 A stalled camera is closed and opened again: of the remedies users report for a frozen libcamera pipeline, the one
 that works without a reboot (picamera2#883, #952). Paused, the camera is closed: pausing means not looking.
+
+A camera may also go on giving the same picture. A sensor's noise never repeats, so one that has shown exactly the same
+for ten seconds has stalled as well; what is kept to tell is a checksum, not the picture.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import zlib
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from device.errors import CameraStalledError, HardwareError, InputError
 
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("porter.capture")
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+FROZEN_NS = 10_000_000_000
+ROWS = 16  # one in so many rows of a frame is compared: 0.1 ms at 1280x720
 NAP_S = 0.1  # a step never waits longer on its own account, so that stopping and pausing take effect at once
 
 
@@ -45,6 +53,7 @@ class Capture:
         self._stall_after_s = stall_after_s
         self._wait = wait or threading.Event().wait
         self._open = False
+        self._sameness = Sameness()
         self._retry_s = FIRST_RETRY_S
         self._naps_left = 0
         self._looking = threading.Event()
@@ -77,6 +86,8 @@ class Capture:
                 self._camera.open()
                 self._open = True
             frame = self._camera.capture(self._stall_after_s)
+            if frame is not None and self._camera.live:
+                self._sameness.look(frame)
         except (HardwareError, InputError) as error:
             if isinstance(error, InputError) and self.frames == 0:
                 raise  # the configuration names no usable source: that is for whoever wrote it, now
@@ -104,5 +115,29 @@ class Capture:
         log.warning("camera_reset resets=%d stalled=%s", self.resets, isinstance(error, CameraStalledError))
         self._open = False
         self._camera.close()
+        self._sameness = Sameness()
         self._naps_left = round(self._retry_s / NAP_S)
         self._retry_s = min(LAST_RETRY_S, self._retry_s * 2)
+
+
+class Sameness:
+    """Notices a camera that is alive and shows the same for ever. Belongs to the capture thread."""
+
+    def __init__(self) -> None:
+        self._checksum = 0
+        self._since_ns = 0
+
+    def look(self, frame: Frame) -> None:
+        """Raises CameraStalledError for what was already shown FROZEN_NS ago.
+
+        All of one colour is not judged: a covered or blinded sensor may well give the same number everywhere.
+        """
+        rows = np.ascontiguousarray(frame.main[::ROWS])
+        checksum = zlib.crc32(rows.data)
+        if checksum != self._checksum or rows.min() == rows.max():
+            self._checksum, self._since_ns = checksum, frame.captured.boot_ns
+        elif frame.captured.boot_ns - self._since_ns >= FROZEN_NS:
+            raise CameraStalledError(
+                f"the camera has shown the very same picture for {FROZEN_NS // 10**9} s",
+                hint="it is being reset; if that does not help, check the ribbon cable and the power supply",
+            )

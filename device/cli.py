@@ -69,6 +69,7 @@ VERBS = {
     "bench-delivery": Verb(
         "device.measure.delivery", "measure the way of an event: commit to subscriber, with mosquitto"
     ),
+    "fleet": Verb("device.measure.fleet", "simulate many devices against a broker; was anything lost?"),
 }
 
 EPILOG = """\

@@ -13,7 +13,6 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,7 +25,8 @@ from device.adapters.clock import SystemClock
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.errors import PorterError
 from device.folders import BELL, FORWARD, OUTBOX, shared_folder
-from device.measure.children import Child, child, memory_mb
+from device.measure.children import Child, child, cpu_s, memory_mb
+from device.measure.fleet_account import percentiles
 from device.measure.progress import Progress
 from device.measure.report import machine, positive, table, write_json
 from device.measure.synthetic import synthetic_event
@@ -142,7 +142,7 @@ def measure_delivery(folder: Path, seconds: int) -> dict[str, Any]:
     return result
 
 
-def latency(folder: Path, broker: Mosquitto, seconds: int) -> dict[str, float]:
+def latency(folder: Path, broker: Mosquitto, seconds: int) -> dict[str, float] | None:
     """Commit to subscriber in ms: p50, p95, p99, and the events counted."""
     device, committed = Device(folder, broker), dict[str, float]()
     with connected(device), arrivals(broker) as arrived:
@@ -246,22 +246,10 @@ def wait_until(done: Callable[[], bool], what: str, patience_s: float = PATIENCE
         time.sleep(LOOK_S)
 
 
-def percentiles(ms: list[float]) -> dict[str, float]:
-    """p50, p95, p99 and how many values they are of; at least two."""
-    cuts = quantiles(ms, n=100, method="inclusive")
-    return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "events": len(ms)}
-
-
 def written_bytes(pid: int) -> int:
     """What a process has caused to be written to the medium (/proc/PID/io; 0 on a file system in memory)."""
     lines = Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
-
-
-def cpu_s(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def print_delivery(result: dict[str, Any]) -> None:

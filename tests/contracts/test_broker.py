@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import pytest
 
@@ -16,9 +16,25 @@ from tests.subscriber import Subscriber
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from device.adapters.broker_mosquitto import Mosquitto
     from device.ports import Broker
     from tests.contracts.broker_contract import Rig
+
+
+class Restartable(Protocol):
+    """A real broker on loopback."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens, after a restart too."""
+        ...
+
+    def stop(self) -> object:
+        """It goes."""
+        ...
+
+    def start(self) -> object:
+        """It comes back."""
+        ...
 
 
 class MemoryRig:
@@ -57,7 +73,7 @@ class MemoryRig:
 class RealRig:
     """A broker that listens on `broker.port`, restarted by `broker.stop` and `broker.start`."""
 
-    def __init__(self, broker: EmbeddedBroker | Mosquitto, protocol: str) -> None:
+    def __init__(self, broker: Restartable, protocol: str) -> None:
         self.broker = broker
         self.protocol = protocol
         self.ear = Subscriber(broker.port, protocol=protocol, judges=False)

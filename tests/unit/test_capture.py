@@ -150,3 +150,37 @@ def test_closing_twice_is_harmless() -> None:
     stage.capture.close()
     stage.capture.close()
     assert stage.steps(1) == [2]
+
+
+def test_a_camera_that_goes_on_showing_the_same_picture_is_reset() -> None:
+    """Alive, frame after frame, and frozen."""
+    stage = Stage(pictures=1, loop=True, period_s=1.0)
+    assert stage.steps(10) == list(range(1, 11))
+    assert stage.codes() == []
+    assert stage.steps(1) == [None]
+    assert (stage.capture.resets, stage.codes()) == (1, ["camera_lost"])
+    assert "very same picture for 10 s" in stage.troubles.standing()[0].text
+    stage.steps(steps_of(FIRST_RETRY_S) + 1)
+    assert stage.camera.resets == 1
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_moves_is_never_taken_for_frozen_and_neither_is_a_file(live: bool) -> None:
+    stage = Stage(pictures=2 if live else 1, loop=True, period_s=1.0, live=live)
+    stage.steps(60)
+    assert stage.capture.resets == 0
+
+
+def test_a_covered_lens_is_not_a_frozen_camera() -> None:
+    stage = Stage()
+    stage.camera = ScriptedCamera(
+        [np.zeros((48, 64, 3), np.uint8)],
+        stage.clock,
+        lores_px=(32, 24),
+        loop=True,
+        period_s=1.0,
+        wait=stage.waits,
+    )
+    stage.capture = Capture(stage.camera, stage.slot, stage.troubles, stall_after_s=3.0, wait=stage.waits)
+    stage.steps(60)
+    assert stage.capture.resets == 0

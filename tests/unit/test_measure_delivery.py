@@ -13,6 +13,7 @@ from device.adapters.clock import ManualClock, SystemClock
 from device.contract import judge
 from device.errors import PorterError
 from device.measure import delivery
+from device.measure.children import cpu_s
 from device.measure.synthetic import synthetic_event
 
 RESULT = {
@@ -25,14 +26,9 @@ RESULT = {
 }
 
 
-def test_percentiles_are_those_of_the_values() -> None:
-    found = delivery.percentiles([float(value) for value in range(101)])
-    assert found == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "events": 101}
-
-
 def test_processor_time_and_written_bytes_of_a_process_grow() -> None:
-    before = delivery.cpu_s(os.getpid())
-    while delivery.cpu_s(os.getpid()) == before:
+    before = cpu_s(os.getpid())
+    while cpu_s(os.getpid()) == before:
         sum(range(100_000))
     assert delivery.written_bytes(os.getpid()) >= 0
 
