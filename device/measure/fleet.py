@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     check_arguments(args)
     processes = min(args.devices, args.processes or math.ceil(args.devices / A_PROCESS))
     allow_files(max(args.devices + 64, FILES_A_DEVICE * math.ceil(args.devices / processes) + 64))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else broker and devices would stay behind
     orders = Orders(args.devices, processes, args.rate, args.seconds, args.broker_pid)
     with tempfile.TemporaryDirectory(prefix="porter-fleet-", dir=args.folder) as name:
         if args.mosquitto:

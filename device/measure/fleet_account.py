@@ -55,7 +55,7 @@ def events_account(
 
 def return_account(connects: Sequence[float], outage: Outage, devices: int) -> dict[str, float | int]:
     """How a fleet comes back, in seconds after the broker accepts again; the most connections within one second."""
-    after = sorted(at - outage.started for at in connects if at > outage.stopped)
+    after = sorted(max(0.0, at - outage.started) for at in connects if at > outage.stopped)
     if not after:
         return {"devices_back": 0, "devices": devices}
     busiest = first = 0

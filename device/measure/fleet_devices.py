@@ -12,6 +12,7 @@ import heapq
 import logging
 import random
 import resource
+import signal
 import sys
 import time
 from collections import Counter
@@ -256,6 +257,7 @@ def allow_files(count: int) -> None:
 
 def serve(plan: Plan, pipe: Connection) -> None:
     """The process: builds its devices, waits for "go", commits, waits for "stop", gives its account."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     logging.getLogger("porter").setLevel(logging.CRITICAL)
     allow_files(FILES_A_DEVICE * len(plan.names) + 64)
     # Threads that wait for Python's lock ask for it every 5 ms: hundreds of them cost more than what they wait for.
