@@ -69,9 +69,7 @@ class Painted:
     @property
     def landmarks(self) -> NDArray[np.float32]:
         """The template's, on this face."""
-        # A detector's box is narrower than the crop: the eyes are 0.45 of its width apart, not 0.31.
-        points = ((TEMPLATE - CROP_PX / 2) * 1.43 + CROP_PX / 2) * (self.width / CROP_PX)
-        points += np.array([self.x, self.y])
+        points = TEMPLATE * (self.width / CROP_PX) + np.array([self.x, self.y])
         points[2, 0] += self.turned_px
         landmarks: NDArray[np.float32] = points.astype(np.float32)
         return landmarks

@@ -5,14 +5,10 @@ In a wide view the detector sees a face at the door 25 px wide. It finds it, but
 looks ahead: heads turned by 60 degrees were read as 35. So before a reference is made the detector looks again at the
 part of the main stream around the face alone, where it sees every pixel, and reads 50. That is one inference more, and
 at recognition it gains nothing (decision 0016). The box stays the first look's: what was large enough still is.
-
-Now and then both looks give a profile the landmarks of a face that looks ahead. The first look then betrays itself: it
-is unsure, or the eyes are too near each other for the box, or the box is too tall. Such a face looks nowhere.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,10 +28,6 @@ if TYPE_CHECKING:
 
 AROUND = 2.5  # the part's width, in widths of the face
 SAME_FACE_IOU = 0.3
-# Of 722 LFW photos of faces that look at the camera (yaw, pitch and roll of 20 degrees at most) 0.7 % lay outside.
-LEAST_SCORE = 0.8
-LEAST_EYES = 0.37  # the distance between the eyes, in widths of the box; 0.38 to 0.51 there
-TALLEST = 1.42  # height of the box over its width; 1.16 to 1.41 there
 NOWHERE = Pose(90.0, 90.0, 90.0)
 
 
@@ -54,7 +46,7 @@ class Sampler:
         Where a closer look finds no face, the pose looks nowhere (90 degrees), and the quality is 0.
         """
         landmarks = self.landmarks(main, face) if closer else face.landmarks
-        pose = NOWHERE if landmarks is None or (closer and betrays_profile(face)) else pose_of(landmarks)
+        pose = NOWHERE if landmarks is None else pose_of(landmarks)
         crop = align(main, face.landmarks if landmarks is None else landmarks)
         return crop, quality_of(crop, pose, face.box.w), pose
 
@@ -81,13 +73,6 @@ class Sampler:
         if best is None or best.box.iou(here) < SAME_FACE_IOU:
             return None
         return best.landmarks + np.array([left, top], np.float32)
-
-
-def betrays_profile(face: Detection) -> bool:
-    """Whether a first look is not that of a face that looks at the camera, whatever its landmarks say."""
-    (rx, ry), (lx, ly) = face.landmarks[:2].tolist()
-    eyes = math.hypot(lx - rx, ly - ry)
-    return face.score < LEAST_SCORE or eyes < LEAST_EYES * face.box.w or face.box.h > TALLEST * face.box.w
 
 
 def part_around(

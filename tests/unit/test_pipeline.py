@@ -150,7 +150,7 @@ def test_a_delegate_that_fails_is_not_taken_for_an_empty_picture() -> None:
 
 
 def test_a_poor_sample_is_cut_out_but_not_embedded() -> None:
-    door = Door([1], rule=replace(RULE, min_quality=0.9))
+    door = Door([1], rule=replace(RULE, min_quality=0.2))
     door.show(ANNA, frames=10)
     assert door.embedder.invocations == 0
 
