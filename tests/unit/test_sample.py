@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from device.assembly import load_models, make_detector
 from device.demo_scenes import scene
@@ -15,11 +16,12 @@ from device.geometry import Box
 from device.measure.degrade import in_frame
 from device.measure.turned import turned
 from device.options import Config, InferenceOptions
+from device.recognition.poses import FARTHEST_YAW_DEG
 from device.records import Detection
 from device.vision.detect import Detector
 from device.vision.quality import pose_of
-from device.vision.sample import AROUND, NOWHERE, Sampler, part_around
-from device.vision.views import lores_and_luma
+from device.vision.sample import AROUND, NOWHERE, SAME_FACE_IOU, SURE, Sampler, part_around
+from device.vision.views import fitted, lores_and_luma, scaled
 
 CONFIG = Config(inference=InferenceOptions(threads=1))
 SHAPE = (320, 256)
@@ -80,6 +82,23 @@ def test_a_turned_head_looks_aside_from_near_by_more_than_from_afar(yaw: float) 
     assert abs(pose.yaw_deg) > abs(pose_of(far.landmarks).yaw_deg)
     assert abs(pose.yaw_deg) > 35
     assert quality.pose < 0.4
+
+
+@pytest.mark.parametrize("yaw", [80.0, 85.0])
+def test_a_profile_that_the_closer_look_takes_for_a_face_that_looks_ahead_is_not_sure_enough(
+    yaw: float,
+) -> None:
+    face = first_look(portrait())
+    profile = turned(portrait(), face.landmarks, yaw)
+    part, left, top = part_around(profile, face.box, SHAPE)
+    seen = np.asarray(scaled(Image.fromarray(part), fitted((part.shape[1], part.shape[0]), SHAPE)))
+    (near,) = detector().detect(seen, part.shape[1])
+    assert near.box.iou(Box(face.box.x - left, face.box.y - top, face.box.w, face.box.h)) > SAME_FACE_IOU
+    assert abs(pose_of(near.landmarks).yaw_deg) < FARTHEST_YAW_DEG
+    assert near.score < SURE
+    _, quality, pose = Sampler(detector()).sample(profile, face, closer=True)
+    assert pose == NOWHERE
+    assert quality.overall == 0.0
 
 
 def test_where_there_is_no_face_near_by_the_sample_looks_nowhere_and_is_worth_nothing() -> None:
