@@ -11,7 +11,7 @@ SECONDS ?= 1800
 SEED ?= 1
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system camera home-assistant node-red nats fleet soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
+.PHONY: help demo test system camera appliance home-assistant node-red nats fleet soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,9 @@ soak-strangers: $(VENV)/test.stamp ## a long crowd of strangers (STRANGERS=600),
 
 tflite: $(VENV)/test.stamp .venv-tflite/stamp ## the inference tests under tflite-runtime 2.14 as well (Python 3.11)
 	$(BIN)/python -m pytest tests/unit/test_delegate.py --tflite-python .venv-tflite/bin/python
+
+appliance: $(VENV)/base.stamp ## the shipped units under a real systemd (root; apt install mmdebstrap systemd-container)
+	@$(BIN)/python -m tests.appliance
 
 # Home Assistant pins its world: an environment of its own, for Python 3.13.
 PYTHON313 ?= python3.13

@@ -43,6 +43,7 @@ class SharedRecord(Generic[T]):
         body = self._encoder.encode(record)
         try:
             with open(self._fresh, "wb", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
+                os.fchmod(file.fileno(), 0o640)  # whatever the umask: the other process is to read it
                 file.write(body)
             self._fresh.replace(self._path)
         except OSError as error:

@@ -76,6 +76,8 @@ class SqliteFile:
         self.generation = 0
         with self._as_storage_error():
             self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+            if os.fstat(self._lock).st_uid == os.geteuid():
+                os.fchmod(self._lock, 0o660)  # whatever the umask: the other process locks it, too
         self._open()
 
     @property

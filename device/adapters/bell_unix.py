@@ -51,6 +51,7 @@ class UnixEar:
             path.unlink(missing_ok=True)
             with _address(path) as address:
                 self._socket.bind(address)
+            path.chmod(0o770)  # whatever the umask: the group rings
         except OSError:
             self._socket.close()
             raise

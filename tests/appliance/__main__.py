@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes a Debian root with Porter's dependencies (once), installs Porter into a copy-on-write view of it and boots it.
+
+Inside, `inside.py` runs as a service after the boot, prints one line a check to the console and powers off. What is
+installed is what README.md's way by hand installs: the checkout in /opt/porter, an environment that sees the system's
+packages, the units, users and folders of `systemd/`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.debian_root import MissingError, entered, made, main, need
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+REQUIREMENTS, INSTALL = HERE / "requirements.txt", HERE / "install.sh"
+PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "python3",
+    "python3-venv",
+    "python3-numpy",
+    "python3-pil",
+    "python3-yaml",
+    "python3-msgspec",
+    "python3-nacl",
+    "python3-paho-mqtt",
+    "python3-prometheus-client",
+    "mosquitto",
+    "mosquitto-clients",
+)
+PATIENCE_S = 400
+END = "APPLIANCE"
+
+
+def finish(root: Path) -> None:
+    """The environment, with the one thing that Debian does not have: the runtime of the models."""
+    code = entered(root, {}, ["python3", "-m", "venv", "--system-site-packages", "/opt/porter/.venv"], {})
+    if code:
+        raise MissingError(f"the environment could not be made in {root} ({code})")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    site = f"{root}/opt/porter/.venv/lib/python3.13/site-packages"
+    target = ["--only-binary=:all:", "--python-version=3.13", f"--target={site}"]
+    subprocess.run([*pip, *target, "-r", str(REQUIREMENTS)], check=True)
+
+
+def boot(root: Path) -> int:
+    """Boots, shows the console, and returns 0 where every check passed."""
+    command = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        str(INSTALL),
+        str(root),
+        str(REPOSITORY),
+    ]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    verdict = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        said = line.strip()
+        if END in said:
+            print(said[said.index(END) :], flush=True)
+            verdict = said
+        elif "--verbose" in sys.argv:
+            print(said, flush=True)
+    process.wait(PATIENCE_S)
+    return 0 if verdict.endswith("0 failed") else 1
+
+
+def suite() -> int:
+    """Returns 0 where all is well."""
+    need("mmdebstrap", "unshare", "systemd-nspawn")
+    root = made("appliance", PACKAGES, [REQUIREMENTS.read_bytes(), Path(__file__).read_bytes()], finish)
+    return boot(root)
+
+
+if __name__ == "__main__":
+    main(suite)

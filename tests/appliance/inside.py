@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs as root in the booted system and tries what the units promise; one line a check, then how many failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from device.adapters.control_client import ControlClient
+from device.control import Enrolled, EnrolRequest
+from device.demo_scenes import write_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UNITS = Path("/etc/systemd/system")
+DROP_INS = Path("/run/systemd/system")
+CREDENTIALS = Path("/etc/credstore.encrypted")
+SOCKET = "/run/porter/control.sock"
+PORTER = "/opt/porter/.venv/bin/porter"
+SERVICES = ("porter-vision", "porter-forward")
+CHECKS: list[Callable[[], str | None]] = []
+READY_S = 20.0
+POLICY = "A test's own portrait, in the public domain, enrolled into a system that is thrown away.\n"
+
+
+def check(function: Callable[[], str | None]) -> Callable[[], str | None]:
+    """Those are run in the order in which they stand here; each goes on from what the one before left."""
+    CHECKS.append(function)
+    return function
+
+
+def run(*command: str, good: bool = True, given: str = "") -> str:
+    """What a command printed; it must succeed unless told otherwise."""
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, check=False)
+    if good and done.returncode:
+        raise AssertionError(f"{' '.join(command)}: {done.returncode}: {done.stderr.strip()[-400:]}")
+    return done.stdout
+
+
+def shown(service: str, *names: str) -> dict[str, str]:
+    """Properties of a service."""
+    text = run("systemctl", "show", service, *(f"--property={name}" for name in names))
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def wait_until(done: Callable[[], object], what: str, seconds: float = 30.0) -> float:
+    """Seconds until it was so."""
+    began = time.monotonic()
+    while not done():
+        assert time.monotonic() - began < seconds, f"waited {seconds:g} s in vain for {what}"
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def active(service: str) -> bool:
+    return shown(service, "ActiveState")["ActiveState"] == "active"
+
+
+def status_line(service: str) -> str:
+    return shown(service, "StatusText")["StatusText"]
+
+
+def drop_in(service: str, text: str) -> None:
+    """For as long as this system runs."""
+    folder = DROP_INS / f"{service}.service.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "test.conf").write_text(text)
+    run("systemctl", "daemon-reload")
+
+
+def no_drop_in(service: str) -> None:
+    (DROP_INS / f"{service}.service.d" / "test.conf").unlink()
+    run("systemctl", "daemon-reload")
+    run("systemctl", "reset-failed", good=False)
+
+
+def probed(service: str) -> dict[str, Any]:
+    """What `probe.py` finds in the sandbox of a shipped unit: the same unit, with another program in it."""
+    text = (UNITS / f"{service}.service").read_text()
+    text = re.sub(r"(?m)^(Restart|WatchdogSec|ExecReload|PartOf).*\n", "", text)
+    text = text.replace("Type=notify", "Type=oneshot\nStandardOutput=file:/run/probe.json")
+    text = re.sub(
+        r"(?m)^ExecStart=.*$",
+        "ExecStart=/opt/porter/.venv/bin/python /opt/porter/tests/appliance/probe.py",
+        text,
+    )
+    (DROP_INS / "probe.service").write_text(text)
+    Path("/run/probe.json").write_text("")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", "probe.service")
+    found: dict[str, Any] = json.loads(Path("/run/probe.json").read_text())
+    return found
+
+
+def refused(found: dict[str, Any], *names: str) -> None:
+    allowed = [name for name in names if found[name] == "ok"]
+    assert not allowed, f"it can: {', '.join(allowed)}"
+
+
+@check
+def both_services_are_ready_soon_after_the_boot() -> str:
+    waited = {}
+    for service in SERVICES:
+        wait_until(lambda service=service: active(service), service, READY_S)  # type: ignore[misc]
+        stamps = shown(service, "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+        begun, ready = (int(stamps[name]) for name in sorted(stamps, reverse=True))
+        waited[service] = (ready - begun) / 1e6
+        assert waited[service] < READY_S
+    return ", ".join(f"{service} {seconds:.1f} s" for service, seconds in waited.items())
+
+
+@check
+def the_exposure_is_low() -> str:
+    levels = {}
+    for service in SERVICES:
+        said = run("systemd-analyze", "security", "--no-pager", f"{service}.service")
+        found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+        assert found is not None
+        levels[service] = float(found[1])
+    assert max(levels.values()) <= 1.5, levels
+    return str(levels)
+
+
+@check
+def the_process_that_sees_has_no_network() -> str:
+    found = probed("porter-vision")
+    refused(found, "inet", "inet6", "packet", "broker secrets", "kernel messages")
+    refused(found, "write /run/porter/forward", "write /etc/porter", "write /usr", "write /root")
+    assert found["unix"] == found["gallery"] == found["write /var/lib/porter/shared"] == "ok", found
+    assert found["bell"] == "ok", found
+    assert found["user"] != 0
+    assert (found["core"], found["capabilities"], found["others' processes"]) == (0, "0" * 16, False), found
+    assert shown("porter-vision", "MemorySwapMax")["MemorySwapMax"] == "0"
+    return f"inet {found['inet']}, packet {found['packet']}"
+
+
+@check
+def the_process_with_the_network_finds_no_camera_and_no_gallery() -> str:
+    found = probed("porter-forward")
+    refused(found, "gallery", "device key", "control socket", "camera", "kernel messages", "packet")
+    refused(
+        found,
+        "write /run/porter/shared",
+        "write /etc/porter",
+        "write /usr",
+        "write /root",
+        "write and execute",
+    )
+    assert (
+        found["inet"] == found["write /var/lib/porter/shared"] == found["write /run/porter/forward"] == "ok"
+    ), found
+    assert found["state folders"] == ["shared"], found
+    assert found["run folders"] == ["forward", "shared"], found
+    assert (found["core"], found["capabilities"], found["others' processes"]) == (0, "0" * 16, False), found
+    return f"gallery {found['gallery']}, control socket {found['control socket']}, camera {found['camera']}"
+
+
+@check
+def a_broker_that_refuses_shows_in_the_status_line() -> str:
+    run("mosquitto_passwd", "-c", "-b", "/etc/mosquitto/passwords", "lobby-01", "secret")
+    Path("/etc/mosquitto/passwords").chmod(0o644)
+    run("systemctl", "reset-failed", "mosquitto", good=False)
+    run("systemctl", "restart", "mosquitto")
+    wait_until(lambda: "Not authorized" in status_line("porter-forward"), "the refusal", 60)
+    return status_line("porter-forward")
+
+
+@check
+def user_and_password_arrive_as_sealed_credentials() -> str:
+    CREDENTIALS.mkdir(mode=0o700, exist_ok=True)
+    for name, value in {"username": "lobby-01", "password": "secret"}.items():
+        file = CREDENTIALS / f"porter.mqtt-{name}"
+        run("systemd-creds", "encrypt", "--with-key=host", f"--name={file.name}", "-", str(file), given=value)
+        assert value.encode() not in file.read_bytes()
+    run("systemctl", "restart", "porter-forward")
+    wait_until(lambda: status_line("porter-forward").endswith(": connected"), "the connection", 30)
+    return status_line("porter-forward")
+
+
+@check
+def somebody_who_enrolled_is_matched_and_the_broker_hears_it() -> str:
+    write_scene(Path("/var/lib/porter/frames"), "astronaut", width_px=640, height_px=480, face_px=160)
+    run("systemctl", "restart", "porter-vision")
+    wait_until(lambda: active("porter-vision"), "the vision service")
+    subscriber = "mosquitto_sub -u lobby-01 -P secret -t porter/v1/+/+/match -q 1 -C 1 -W 90"
+    listener = subprocess.Popen(subscriber.split(), stdout=subprocess.PIPE, text=True)
+    client = ControlClient(Path(SOCKET))
+    client.ask(EnrolRequest(label="test", policy_text=POLICY, acknowledged=True), Enrolled)
+    said = json.loads(listener.communicate(timeout=100)[0])
+    assert (said["event_type"], said["phase"], said["delivery"]) == ("match", "start", "live")
+    assert said["person"].keys() == {"ref"}
+    assert "connected" in run(PORTER, "status")
+    return f"score {said['score']}, {len(run(PORTER, 'subjects').splitlines())} lines of subjects"
+
+
+@check
+def a_command_from_the_broker_reaches_the_process_that_sees() -> str:
+    for verb in ("pause", "resume"):
+        topic = f"porter/v1/lobby-01/cmd/{verb}"
+        run("mosquitto_pub", "-u", "lobby-01", "-P", "secret", "-t", topic, "-n", "-q", "1")
+        wait_until(
+            lambda verb=verb: ("paused" in run(PORTER, "status")) is (verb == "pause"),  # type: ignore[misc]
+            f"{verb} to take effect",
+        )
+    return "paused and resumed"
+
+
+@check
+def a_reload_takes_a_good_configuration_and_keeps_the_old_one_for_a_bad() -> str:
+    file = Path("/etc/porter/porter.yaml")
+    good = file.read_text()
+    for text, said in (
+        (f"{good}log:\n  level: debug\n", False),
+        (f"{good}nonsense: true\n", True),
+        (good, False),
+    ):
+        file.write_text(text)
+        run("systemctl", "reload", *SERVICES)
+        wait_until(
+            lambda said=said: ("config_rejected" in run(PORTER, "status", "--socket", SOCKET)) is said,  # type: ignore[misc]
+            f"config_rejected to be {said}",
+        )
+        assert all(active(service) for service in SERVICES)
+    return "debug, nonsense, and back"
+
+
+@check
+def a_hung_service_is_killed_and_started_again() -> str:
+    drop_in("porter-vision", "[Service]\nWatchdogSec=4\nRestartSec=1\n")
+    run("systemctl", "restart", "porter-vision")
+    wait_until(lambda: active("porter-vision"), "the vision service")
+    before = shown("porter-vision", "MainPID", "NRestarts")
+    os.kill(int(before["MainPID"]), signal.SIGSTOP)
+    seconds = wait_until(
+        lambda: active("porter-vision") and shown("porter-vision", "MainPID")["MainPID"] != before["MainPID"],
+        "another process",
+        120,
+    )
+    assert "watchdog" in run("journalctl", "-u", "porter-vision", "--no-pager", "-o", "cat").lower()
+    no_drop_in("porter-vision")
+    return f"after {seconds:.0f} s"
+
+
+@check
+def a_crash_loop_ends_at_the_days_budget() -> str:
+    budget = {
+        service: shown(service, "StartLimitIntervalUSec", "StartLimitBurst", "StartLimitAction")
+        for service in SERVICES
+    }
+    for service, limits in budget.items():
+        assert limits == {
+            "StartLimitIntervalUSec": "1d",
+            "StartLimitBurst": "200",
+            "StartLimitAction": "reboot",
+        }, (service, limits)
+    drop_in(
+        "porter-forward",
+        "[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=60\nStartLimitAction=none\n[Service]\nRestartSec=100ms\n",
+    )
+    run("systemctl", "restart", "porter-forward", good=False)
+    began = time.monotonic()
+    while shown("porter-forward", "ActiveState")["ActiveState"] != "failed":
+        assert time.monotonic() - began < 60, "it starts for ever"
+        run("systemctl", "kill", "--signal=KILL", "porter-forward", good=False)
+        time.sleep(0.2)
+    assert shown("porter-forward", "Result")["Result"] in ("start-limit-hit", "signal")
+    no_drop_in("porter-forward")
+    run("systemctl", "restart", "porter-forward")
+    wait_until(lambda: status_line("porter-forward").endswith(": connected"), "the connection", 30)
+    return "200 starts a day, then a reboot"
+
+
+@check
+def stopping_is_quick_and_clean() -> str:
+    began = time.monotonic()
+    run("systemctl", "stop", "porter.target")
+    for service in SERVICES:
+        wait_until(lambda service=service: not active(service), f"{service} to stop")  # type: ignore[misc]
+        assert shown(service, "Result")["Result"] == "success"
+    seconds = time.monotonic() - began
+    assert seconds < 30
+    assert not list(Path("/var/lib/systemd/coredump").glob("*"))
+    return f"{seconds:.1f} s"
+
+
+def main() -> None:
+    """All checks, whatever becomes of one."""
+    failed = 0
+    for function in CHECKS:
+        name, began = function.__name__.replace("_", " "), time.monotonic()
+        try:
+            said = function()
+        except Exception as error:  # noqa: BLE001  the others are still worth running
+            failed += 1
+            print(f"APPLIANCE FAILED {name}: {error!r}", flush=True)
+            traceback.print_exc(file=sys.stdout)
+        else:
+            print(f"APPLIANCE ok {name} ({time.monotonic() - began:.1f} s): {said}", flush=True)
+    print(f"APPLIANCE {len(CHECKS) - failed} passed, {failed} failed", flush=True)
+
+
+main()
