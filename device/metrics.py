@@ -8,10 +8,12 @@ Names and units by Prometheus' conventions; a sensor that is not there is a seri
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app, write_to_textfile
+from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -137,13 +139,21 @@ class MetricsWriter:
         if not self._textfile:
             return
         try:
-            write_to_textfile(self._textfile, self.registry)
+            self._write()
         except OSError as error:
             if self._problem != str(error):
                 log.warning("metrics_unwritten path=%s error=%r", self._textfile, error.strerror)
             self._problem = str(error)
         else:
             self._problem = ""
+
+    def _write(self) -> None:
+        """Whole or not at all, and for every user: the node exporter is another one, and our umask keeps others out."""
+        fresh = Path(f"{self._textfile}.new")
+        with fresh.open("wb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(generate_latest(self.registry))
+        fresh.replace(self._textfile)
 
 
 class Exporter:

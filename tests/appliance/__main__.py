@@ -32,6 +32,7 @@ PACKAGES = (
     "python3-prometheus-client",
     "mosquitto",
     "mosquitto-clients",
+    "prometheus-node-exporter",
 )
 PATIENCE_S = 400
 END = "APPLIANCE"

@@ -7,10 +7,12 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
 import traceback
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,6 +214,37 @@ def a_command_from_the_broker_reaches_the_process_that_sees() -> str:
             f"{verb} to take effect",
         )
     return "paused and resumed"
+
+
+@check
+def a_real_node_exporter_reads_the_metrics() -> str:
+    folder, address = "/run/porter/forward", "127.0.0.1:9199"
+    assert stat.S_IMODE(Path(f"{folder}/porter.prom").stat().st_mode) == 0o644
+    options = [
+        "--collector.disable-defaults",
+        "--collector.textfile",
+        f"--collector.textfile.directory={folder}",
+    ]
+    exporter = subprocess.Popen(
+        ["prometheus-node-exporter", *options, f"--web.listen-address={address}"], stderr=subprocess.DEVNULL
+    )
+    try:
+
+        def served() -> str:
+            try:
+                with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+                    return str(answer.read().decode())
+            except OSError:
+                return ""
+
+        wait_until(lambda: "porter_connected 1" in served(), "porter_connected", 40)
+        said = served()
+        assert "node_textfile_scrape_error 0" in said
+        assert 'porter_events_delivered_total{delivery="live"}' in said
+    finally:
+        exporter.terminate()
+        exporter.wait(10)
+    return f"{sum(line.startswith('porter_') for line in said.splitlines())} values"
 
 
 @check

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
+import stat
 import threading
 import urllib.request
 from contextlib import closing
@@ -93,6 +95,16 @@ def test_the_textfile_has_every_series_and_no_half_of_it(tmp_path: Path) -> None
     assert found["porter_alert['disk_low']"] == 1
     assert found["porter_disk_free_bytes"] == 9e9
     assert [file.name for file in tmp_path.iterdir()] == ["porter.prom"]
+
+
+def test_the_textfile_may_be_read_by_the_node_exporters_user_whatever_our_umask(tmp_path: Path) -> None:
+    path = tmp_path / "porter.prom"
+    before = os.umask(0o077)
+    try:
+        Rig(str(path)).step()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_it_is_renewed_every_fifteen_seconds(tmp_path: Path) -> None:
