@@ -49,5 +49,12 @@ def house(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Iterator[Se
 def empty_house(house: ServiceDoor) -> ServiceDoor:
     """The same, with nobody there."""
     house.show("nobody")
-    house.wait("nobody", lambda: house.status().present == 0)
+    seen = house.status().frames
+
+    def left() -> bool:
+        """Who was there before these frames has been decided about, and is gone."""
+        now = house.status()
+        return now.frames > seen + 5 and now.present == 0
+
+    house.wait("nobody", left)
     return house
