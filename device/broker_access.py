@@ -3,12 +3,12 @@
 
 A credential goes before the option of the same purpose, and lies encrypted on the medium (docs/broker.md). There is no
 option for a password itself: a configuration is copied, shown and backed up. systemd hands credentials out as it starts
-a service, so a new one needs a restart; a file that an option names is read anew for every connection.
+a service, so a new one needs a restart; a certificate's file that an option names is read anew for every connection, a
+password's at the start and on a reload.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,6 @@ from device.tls_files import TlsFiles, read_password
 
 if TYPE_CHECKING:
     from device.options_delivery import MqttOptions
-
-log = logging.getLogger("porter.broker")
 
 USERNAME, PASSWORD = "porter.mqtt-username", "porter.mqtt-password"
 CA, CERTIFICATE, KEY = "porter.mqtt-ca", "porter.mqtt-client-cert", "porter.mqtt-client-key"

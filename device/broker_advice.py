@@ -49,7 +49,12 @@ ADVICE = (
 )
 GENERAL = "journalctl -u porter-forward; docs/broker.md"
 # With these a person must act, so there is no use in waiting whether it passes.
-LASTING = ("certificate", "TLS", "refused the connection", "user name", "uthorized", "mqtt.")
+LASTING = (
+    "certificate was not accepted",
+    "TLS handshake failed",
+    "speak TLS at all?",
+    "refused the connection",
+)
 
 
 def advice(reason: str) -> str:

@@ -35,7 +35,8 @@ class StatusDesk:
     def show(self, broker: str, connection: str, troubles: Troubles, now: Stamp) -> None:
         """Says it where it is new, and the record once more every few seconds. Never raises."""
         standing = troubles.standing()
-        line = f"{broker}: {connection}"
+        # One line: a reason may hold words of the network, and a line break would be a message of its own to systemd.
+        line = "".join(sign if sign.isprintable() else "?" for sign in f"{broker}: {connection}")
         if line != self._line:
             self._line = line
             self._notifier.notify(f"STATUS={line}")

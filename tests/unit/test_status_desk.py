@@ -34,6 +34,12 @@ def test_the_status_line_is_sent_when_it_changes() -> None:
     assert notifier.states == ["STATUS=broker.lan:8883: connecting", "STATUS=broker.lan:8883: connected"]
 
 
+def test_the_network_cannot_speak_to_systemd_through_a_reason() -> None:
+    one, notifier, clock, troubles = desk(MemoryRecord[ForwarderState]())
+    one.show("b:1", "no connection: gone\nWATCHDOG=1\nMAINPID=1", troubles, clock.now())
+    assert notifier.states == ["STATUS=b:1: no connection: gone?WATCHDOG=1?MAINPID=1"]
+
+
 def test_the_record_is_new_at_once_when_something_changed_and_every_few_seconds_else() -> None:
     record = MemoryRecord[ForwarderState]()
     one, _, clock, troubles = desk(record)

@@ -126,6 +126,8 @@ def test_every_advice_belongs_to_words_that_are_really_said() -> None:
         ("x:1: Connection refused", False),
         ("x:1: no answer within 5 s", False),
         ("connection lost: closed by the broker", False),
+        # A broker that restarts hangs up like this, too.
+        ("connection lost: closed by the broker (does the broker want a client certificate?)", False),
     ],
 )
 def test_only_what_a_person_must_mend_is_told_at_once(reason: str, stays: bool) -> None:
