@@ -10,7 +10,6 @@ The sockets are named by way of the folder's descriptor: an address has room for
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from contextlib import contextmanager
@@ -19,8 +18,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-log = logging.getLogger("porter.bell")
 
 
 class UnixBell:
