@@ -11,7 +11,7 @@ SECONDS ?= 1800
 SEED ?= 1
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system camera appliance home-assistant node-red nats fleet soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
+.PHONY: help demo test system camera appliance image image-test image-ab home-assistant node-red nats fleet soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,15 @@ tflite: $(VENV)/test.stamp .venv-tflite/stamp ## the inference tests under tflit
 appliance: $(VENV)/base.stamp ## the shipped units under a real systemd (root; apt install mmdebstrap systemd-container)
 	@$(BIN)/python -m tests.appliance
 
+image: ## an image of an SD card, as ./flash.sh build makes it (root; 15 minutes the first time)
+	./flash.sh build
+
+image-test: $(VENV)/base.stamp ## boot an image for 64-bit ARM in QEMU and use it (root; apt install qemu-system-arm mosquitto and what flash.sh build wants)
+	@$(BIN)/python -m tests.image $(if $(IMAGE),--image $(IMAGE))
+
+image-ab: $(VENV)/base.stamp ## updates of an image in QEMU: kept, gone back, power cuts (as image-test, and apt install rauc; half an hour)
+	@$(BIN)/python -m tests.image.ab $(if $(IMAGE),--image $(IMAGE)) $(if $(BUNDLE),--bundle $(BUNDLE))
+
 # Home Assistant pins its world: an environment of its own, for Python 3.13.
 PYTHON313 ?= python3.13
 .venv-homeassistant/stamp: constraints-homeassistant.txt
@@ -113,8 +122,9 @@ bench: $(VENV)/measure.stamp ## speed and memory, beside OpenCV, and delivery (a
 lint: $(VENV)/test.stamp ## the linters alone
 	$(BIN)/python -m pytest tests/test_lint.py
 
-docs: $(VENV)/base.stamp ## write the generated files again: config/ and docs/config.md
+docs: $(VENV)/base.stamp ## write the generated files again: config/, docs/config.md, the pictures and tables of docs/install.md
 	$(BIN)/python -m device.generate
+	$(BIN)/python -m docs.install.draw
 
 models: ## build the .tflite files again from their ONNX sources (an environment of its own)
 	models/build/build.sh $(if $(SOURCES),--sources $(SOURCES))

@@ -61,6 +61,13 @@ VERBS = {
         "device.commands.models", "list the models, check their hashes, tensors and Edge TPU mapping"
     ),
     "replay": Verb("device.replay", "run recorded frames through the pipeline and print what it decides"),
+    "first-boot": Verb(
+        "device.commands.first_boot", "take the settings that lie on the card (systemd starts this one)"
+    ),
+    "update": Verb("device.commands.update", "install an update into the slot that does not run, and try it"),
+    "commit": Verb(
+        "device.commands.commit", "keep or refuse an update that is being tried (systemd starts this one)"
+    ),
     "demo": Verb("device.demo", "watch the whole of Porter work on this machine, broker included"),
     "evaluate": Verb(
         "device.measure.evaluate", "measure verification, identification and detection on a data folder"

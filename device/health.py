@@ -105,7 +105,7 @@ class HealthReport:
             self._troubles.raise_(
                 "disk_low",
                 f"less than {LOW_SHARE:.0%} or {LOW_MB} MB of the storage medium is free",
-                "look what fills it: du -xh /var | sort -h | tail; events are lost once it is full",
+                "look what fills it: du -xh /var /data | sort -h | tail; events are lost once it is full",
             )
         else:
             self._troubles.clear("disk_low")

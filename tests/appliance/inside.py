@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from device.adapters.control_client import ControlClient
 from device.control import Enrolled, EnrolRequest
 from device.demo_scenes import write_scene
+from tests.appliance import card
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -323,6 +324,9 @@ def stopping_is_quick_and_clean() -> str:
     assert seconds < 30
     assert not list(Path("/var/lib/systemd/coredump").glob("*"))
     return f"{seconds:.1f} s"
+
+
+check(card.the_settings_of_a_card_are_taken_sealed_and_deleted)
 
 
 def main() -> None:

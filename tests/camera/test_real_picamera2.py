@@ -21,6 +21,8 @@ from tests.camera import virtual
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from device.records import Frame
+
 MAIN, LORES = (1280, 720), (640, 360)
 FRAME_NS = 33_333_333
 # Stopped beneath it, picamera2's own thread dies of what it cannot queue: frozen for good.
@@ -59,6 +61,24 @@ def bars(view: np.ndarray[Any, Any]) -> list[int]:
     width = view.shape[1]
     row = view[view.shape[0] // 2] @ np.array([0.299, 0.587, 0.114])
     return [int(row[round(width * (k + 0.5) / 8)]) for k in range(8)]
+
+
+def recovered(one: Picamera2Camera) -> Frame:
+    """The first frame after a stall, by as many resets as the capture thread would make, three here.
+
+    Who stops libcamera beneath picamera2 may hit the very moment in which that gives a request back ("Camera in
+    Configured state trying queueRequest()"); the next camera then gives nothing once, which another reset cures.
+    """
+    for _ in range(3):
+        one.open()
+        try:
+            frame = one.capture(5)
+        except CameraStalledError:
+            one.close()
+            continue
+        assert frame is not None
+        return frame
+    raise AssertionError("three resets did not bring the camera back")
 
 
 def test_main_and_lores_are_two_views_of_the_same_picture(opened: Picamera2Camera) -> None:
@@ -137,10 +157,7 @@ def test_a_camera_that_stalls_is_cured_by_a_full_reset(opened: Picamera2Camera) 
         opened.capture(1.0)
     assert time.monotonic() - began < 10
     opened.close()
-    opened.open()
-    again = opened.capture(5)
-    assert again is not None
-    assert again.sequence == 2
+    assert recovered(opened).sequence == 2
 
 
 def test_closing_again_and_again_leaves_nothing_behind() -> None:
@@ -180,5 +197,4 @@ def test_closing_from_a_stall_frees_the_camera_for_the_next_process(opened: Pica
         opened.capture(0.5)
     opened.close()
     with closing(camera()) as other:
-        other.open()
-        assert other.capture(5) is not None
+        assert recovered(other).main.shape == (720, 1280, 3)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two slots of the system and the updates for them, by RAUC's command line.
+
+`rauc` is a command and not a library: what it prints as JSON is read here, and what it says when it fails is handed on.
+A boot is a *trial* when the slot that runs is not the one that the next power-on would boot.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from device.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# RAUC's service does one thing at a time, and says this while it does another.
+BUSY = "already processing"
+BUSY_TRIES, BUSY_S = 15, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """booted, primary: `a` or `b`, the one that runs and the one that boots next; versions as bundles name them."""
+
+    compatible: str
+    booted: str
+    primary: str
+    versions: dict[str, str]
+
+    @property
+    def trial(self) -> bool:
+        """Whether this system runs only until the next power-on."""
+        return self.booted != self.primary
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An update whose signature is good."""
+
+    compatible: str
+    version: str
+
+
+def run_rauc(*arguments: str) -> Iterator[str]:
+    """Runs rauc; its lines as they come. Raises StorageError with its last words where it fails or is not there."""
+    try:
+        process = subprocess.Popen(
+            ["rauc", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError:
+        raise StorageError(
+            "rauc is not installed: this system has no slots to update",
+            hint="updates are for devices that flash.sh made; elsewhere update the checkout and restart",
+        ) from None
+    said = []
+    for line in process.stdout or ():
+        said.append(line.strip())
+        yield line.strip()
+    if process.wait():
+        last = next((line for line in reversed(said) if line), f"exit code {process.returncode}")
+        raise StorageError(f"rauc {arguments[0]}: {last}")
+
+
+class RaucSlots:
+    """What RAUC knows and does. run(*arguments) is the command, or a test's."""
+
+    def __init__(
+        self, run: Callable[..., Iterator[str]] = run_rauc, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._run, self._sleep = run, sleep
+
+    def slots(self) -> Slots:
+        """Which slot runs and what is in both. Raises StorageError."""
+        found = self._status()
+        letters = {}
+        versions: dict[str, str] = {}
+        booted = ""
+        for entry in found.get("slots", []):
+            for name, slot in entry.items():
+                if not name.startswith("rootfs."):
+                    continue
+                letter = "ab"[int(name.removeprefix("rootfs."))]
+                letters[name] = letter
+                versions[letter] = slot.get("slot_status", {}).get("bundle", {}).get("version", "")
+                if slot.get("state") == "booted":
+                    booted = letter
+        if not booted:
+            raise StorageError("rauc does not know which slot runs", hint="rauc status; journalctl -u rauc")
+        primary = letters.get(str(found.get("boot_primary")), booted)
+        return Slots(str(found.get("compatible", "")), booted, primary, versions)
+
+    def _status(self) -> dict[str, Any]:
+        for _ in range(BUSY_TRIES - 1):
+            try:
+                return self._json("status", "--detailed", "--output-format=json")
+            except StorageError as error:
+                if BUSY not in error.message:
+                    raise
+                self._sleep(BUSY_S)
+        return self._json("status", "--detailed", "--output-format=json")
+
+    def bundle(self, source: str) -> Bundle:
+        """What an update is, by file or URL. Raises InputError where it is none that this device trusts."""
+        try:
+            found = self._json("info", "--output-format=json", source)
+        except StorageError as error:
+            raise InputError(
+                f"{source}: no update that this device takes: {error.message}",
+                hint="is it whole, and signed with the key of this device's image? (flash.sh build --keyring)",
+            ) from error
+        return Bundle(str(found.get("compatible", "")), str(found.get("version", "")))
+
+    def install(self, source: str, progress: Callable[[int, str], None]) -> None:
+        """Writes an update into the slot that does not run; progress(percent, what). Raises StorageError."""
+        for line in self._run("install", source):
+            percent, sign, what = line.partition("%")
+            if sign and percent.strip().isdecimal():
+                progress(int(percent), what.strip())
+
+    def keep(self) -> None:
+        """The slot that runs is the one from now on. Raises StorageError."""
+        for _ in self._run("status", "mark-good"):
+            pass
+
+    def _json(self, *arguments: str) -> dict[str, Any]:
+        lines = list(self._run(*arguments))
+        text = next((line for line in lines if line.startswith("{")), "")
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise StorageError(
+                f"rauc {arguments[0]}: expected JSON, got {' '.join(lines)[:100]!r}"
+            ) from error
+        if not isinstance(found, dict):
+            raise StorageError(f"rauc {arguments[0]}: expected an object")
+        return found

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a freshly flashed device must do, one check after the other; each goes on from what the one before left."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device.demo_scenes import write_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.image.machine import Machine
+    from tests.image.owner import Owner
+
+CHECKS: list[Callable[[Rig], str]] = []
+ONLINE_S = 400.0
+POLICY = b"A test's own portrait, in the public domain, enrolled into a system that is thrown away.\n"
+FRAMES = "/var/lib/porter/frames"
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """A device and its owner."""
+
+    machine: Machine
+    owner: Owner
+
+    def ssh(self, command: str, **options: object) -> str:
+        """Runs it on the device as admin."""
+        return self.machine.ssh(self.owner.key, command, **options)  # type: ignore[arg-type]
+
+
+def check(function: Callable[[Rig], str]) -> Callable[[Rig], str]:
+    """Run in the order in which they stand here."""
+    CHECKS.append(function)
+    return function
+
+
+@check
+def it_boots_takes_the_settings_and_reports_to_the_broker_over_tls(rig: Rig) -> str:
+    rig.machine.wait(lambda: "online" if "online" in rig.owner.said("/status") else "", "online", ONLINE_S)
+    online = rig.machine.uptime_s()
+    rig.machine.wait(lambda: "up" if rig.machine.open_ssh() else "", "ssh", ONLINE_S)
+    rig.machine.wait(
+        lambda: rig.ssh("systemctl is-active porter-vision porter-forward && echo up", good=False).partition(
+            "up"
+        )[1],
+        "both services",
+        ONLINE_S,
+    )
+    return f"online {online:.0f} s after power-on"
+
+
+@check
+def nothing_failed(rig: Rig) -> str:
+    failed = rig.ssh("systemctl --failed --plain --no-legend", good=False)
+    # The settings carry one file that is wrong, on purpose, and its unit says so.
+    others = [line for line in failed.splitlines() if "porter-first-boot" not in line]
+    assert not others, failed
+    return "only the wrong settings file"
+
+
+@check
+def the_settings_left_the_card_but_for_the_wrong_one(rig: Rig) -> str:
+    names = set(rig.ssh("sudo ls /boot/autoboot/porter").split())
+    assert names == {"README.txt", "problems.txt", "wifi.conf"}, names
+    problems = rig.ssh("sudo cat /boot/autoboot/porter/problems.txt")
+    assert "wifi.conf" in problems
+    assert "without its }" in problems, problems
+    sealed = set(rig.ssh("sudo ls /etc/credstore.encrypted").split())
+    assert sealed == {
+        "porter.device-key",
+        "porter.mqtt-ca",
+        "porter.mqtt-password",
+        "porter.mqtt-username",
+    }, sealed
+    everywhere = rig.ssh(
+        "sudo grep -rlF 'swordfish' /data /etc /run/porter /var/lib 2>/dev/null; true", seconds=120
+    )
+    assert not everywhere.strip(), everywhere
+    return f"{len(sealed)} sealed credentials, {problems.strip()}"
+
+
+@check
+def the_root_is_read_only_and_the_data_partition_has_the_card(rig: Rig) -> str:
+    mounts = rig.ssh("findmnt -rno TARGET,FSTYPE,OPTIONS")
+    found = {line.split()[0]: line.split()[1:] for line in mounts.splitlines()}
+    assert found["/"][0] == "squashfs", mounts
+    assert "ro" in found["/"][1].split(","), mounts
+    assert found["/var"][0] == "tmpfs", mounts
+    assert "ro" in found["/boot/autoboot"][1].split(","), mounts
+    data_mb = int(rig.ssh("df --output=size -BM /data | tail -n 1").strip().rstrip("M"))
+    assert data_mb > 1000, data_mb
+    assert rig.ssh("sudo touch /usr/here 2>&1 || echo refused").endswith("refused\n")
+    assert rig.ssh("cat /proc/swaps | wc -l").strip() == "1"
+    return f"/data has {data_mb} MB"
+
+
+@check
+def no_password_opens_it_and_no_port_but_ssh(rig: Rig) -> str:
+    shadow = rig.ssh("sudo cut -d: -f2 /etc/shadow").split()
+    assert all(re.fullmatch(r"[!*]+", each) for each in shadow), shadow
+    said = rig.ssh("sudo sshd -T | grep -E '^(passwordauthentication|permitrootlogin|kbdinteractive)'")
+    assert "passwordauthentication no" in said, said
+    assert "permitrootlogin no" in said, said
+    ports = {
+        line.split()[4].rsplit(":", 1)[1] for line in rig.ssh("ss -Htuln | grep -v 127.0.0").splitlines()
+    }
+    # 68: the answer to our own question for an address; 5353: HOSTNAME.local.
+    assert ports <= {"22", "68", "546", "5353"}, ports
+    assert "22" in ports
+    return f"ports {', '.join(sorted(ports))}"
+
+
+@check
+def it_has_the_name_and_the_time_zone_of_the_card(rig: Rig) -> str:
+    assert rig.ssh("hostname").strip() == "front-door"
+    assert rig.ssh("date +%Z").strip() in {"CET", "CEST"}
+    assert "front-door" in rig.ssh("resolvectl mdns; hostname")
+    machine_id = rig.ssh("cat /etc/machine-id").strip()
+    assert re.fullmatch("[0-9a-f]{32}", machine_id)
+    assert machine_id == rig.ssh("cat /data/machine-id").strip()
+    return machine_id[:6] + "..."
+
+
+@check
+def somebody_enrols_over_the_control_socket_and_is_matched_at_the_broker(rig: Rig) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        frames = write_scene(Path(folder) / "frames", "astronaut", width_px=640, height_px=480, face_px=160)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            tar.add(frames, arcname="frames")
+    rig.ssh(f"sudo mkdir -p {FRAMES} && sudo tar -C /var/lib/porter -xf -", given=packed.getvalue())
+    yaml = "/etc/porter/porter.yaml"
+    rig.ssh(f"sudo chown -R porter-vision: {FRAMES} && sudo sed -i 's#path: .*#path: {FRAMES}#' {yaml}")
+    rig.ssh("sudo systemctl restart porter-vision", seconds=180)
+    rig.ssh("cat > policy.md", given=POLICY)
+    rig.machine.wait(
+        lambda: rig.ssh("porter status 2>&1 | grep -i camera", good=False),
+        "the camera",
+        rig.machine.uptime_s() + 60,
+    )
+    said = rig.ssh("porter enrol --label test --policy policy.md --yes --json", seconds=240)
+    rig.machine.wait(lambda: str(rig.owner.heard("/match") or ""), "a match", rig.machine.uptime_s() + 90)
+    event = rig.owner.heard("/match")[0]
+    assert (event["event_type"], event["phase"], event["delivery"]) == ("match", "start", "live")
+    assert set(event["person"]) == {"ref"}
+    result = json.loads(said.splitlines()[-1])
+    return f"score {event['score']}, {len(result)} fields of the enrolment's result"
+
+
+@check
+def the_process_that_sees_has_no_network_here_either(rig: Rig) -> str:
+    pid = rig.ssh("systemctl show -P MainPID porter-vision").strip()
+    sockets = rig.ssh(f"sudo ss -Htunap | grep -c pid={pid}, ; true").strip()
+    assert sockets == "0", sockets
+    found = []
+    for service in ("porter-vision", "porter-forward"):
+        said = rig.ssh(f"systemd-analyze security --no-pager {service}.service", seconds=120)
+        level = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+        assert level is not None, said[-300:]
+        found.append(float(level[1]))
+    assert max(found) <= 1.5, found
+    return f"exposure {found}"
+
+
+@check
+def rauc_knows_the_slot_that_runs_and_only_porter_decides_about_updates(rig: Rig) -> str:
+    assert rig.ssh("systemctl is-enabled rauc-mark-good", good=False).strip() == "masked"
+    # By the boot partition alone: a root= on the command line would be the same in both slots.
+    assert "root=" not in rig.ssh("cat /proc/cmdline")
+    found = json.loads(rig.ssh("sudo porter update --status --json"))
+    assert (found["booted"], found["primary"], found["trial"], found["last"]) == ("a", "a", False, None)
+    assert rig.ssh("systemctl is-active porter-commit").strip() == "active"
+    return str(found)
+
+
+@check
+def the_first_frame_came_in_time(rig: Rig) -> str:
+    lines = rig.ssh(
+        "journalctl -b -o short-monotonic --no-pager -u porter-vision -u porter-forward"
+    ).splitlines()
+    found = {}
+    for name in ("first_frame", "connected"):
+        match = next((line for line in lines if re.search(rf"\b{name}\b", line)), "")
+        assert match, (name, lines[:10])
+        found[name] = float(re.search(r"\[\s*([\d.]+)", match)[1])  # type: ignore[index]
+    return ", ".join(f"{name} {seconds:.0f} s after the kernel's start" for name, seconds in found.items())

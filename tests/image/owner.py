@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The owner of a device: a broker with a certificate, an ssh key, and the settings files for the card."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+from device.loopback import free_ports
+from tests.image.card import partitions, put_fat_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEVICE = "door-1"
+HOST = "10.0.2.2"  # what QEMU calls this machine
+USER, PASSWORD = "door-1", "swordfish 7"
+YAML = f"""\
+device:
+  id: {DEVICE}
+camera:
+  source: files
+  path: /opt/porter/device/demo_data
+  width_px: 640
+  height_px: 480
+  rate_hz: 2
+motion:
+  enabled: false
+# Under emulation a frame takes a second or two: a face is still the same when it comes again.
+recognition:
+  track_gap_s: 10
+  visit_end_s: 30
+mqtt:
+  host: {HOST}
+  port: %d
+"""
+
+
+class Owner:
+    """All of it in `folder`, which is thrown away."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_ports()[1]
+        self.key = folder / "ssh-key"
+        self._broker: subprocess.Popen[bytes] | None = None
+        self._listener: subprocess.Popen[str] | None = None
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "owner", "-f", str(self.key))
+        self._make_certificates()
+
+    def _make_certificates(self) -> None:
+        new = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ]
+        ca, ca_key = str(self.folder / "ca.pem"), str(self.folder / "ca-key.pem")
+        # Python 3.13 takes no CA that does not say what it is for.
+        use = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+        run(*new, "-days", "3", "-subj", "/CN=test CA", *use, "-out", ca, "-keyout", ca_key)
+        cert, key = str(self.folder / "broker.pem"), str(self.folder / "broker-key.pem")
+        signed = ["-CA", ca, "-CAkey", ca_key, "-addext", f"subjectAltName=IP:{HOST}"]
+        signed += ["-addext", "basicConstraints=critical,CA:FALSE"]
+        run(*new, "-days", "3", "-subj", "/CN=broker", *signed, "-out", cert, "-keyout", key)
+
+    def start_broker(self) -> None:
+        """A mosquitto that wants a password, with TLS; and the ear of a subscriber."""
+        passwords = self.folder / "passwords"
+        run("mosquitto_passwd", "-c", "-b", str(passwords), USER, PASSWORD)
+        config = self.folder / "mosquitto.conf"
+        lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous false", f"password_file {passwords}"]
+        lines += [f"cafile {self.folder}/ca.pem", f"certfile {self.folder}/broker.pem"]
+        lines += [f"keyfile {self.folder}/broker-key.pem", "user root"]
+        config.write_text("\n".join(lines) + "\n")
+        self._broker = subprocess.Popen(
+            ["mosquitto", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        )
+        time.sleep(1)
+        command = [
+            "mosquitto_sub",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "--cafile",
+            f"{self.folder}/ca.pem",
+        ]
+        # The certificate is for the name by which the device knows this machine.
+        command += ["--insecure", "-u", USER, "-P", PASSWORD, "-t", "porter/#", "-q", "1", "-F", "%t\t%p"]
+        with (self.folder / "heard.txt").open("w") as heard:
+            self._listener = subprocess.Popen(command, stdout=heard, text=True)
+
+    def said(self, suffix: str) -> list[str]:
+        """What was published on topics that end so, in order."""
+        lines = [line.split("\t", 1) for line in (self.folder / "heard.txt").read_text().splitlines()]
+        return [payload for topic, payload in lines if topic.endswith(suffix)]
+
+    def heard(self, suffix: str) -> list[dict[str, Any]]:
+        """The same, of topics whose payload is an object."""
+        return [json.loads(payload) for payload in self.said(suffix) if payload]
+
+    def put_settings(self, image: Path) -> None:
+        """What the owner puts onto the card, from a computer with Windows: its line ends, its names."""
+        settings = {
+            "porter.yaml": (YAML % self.port).replace("\n", "\r\n").encode(),
+            "hostname.txt": b"Front-Door\r\n",
+            "timezone": b"Europe/Berlin\n",
+            "authorized_keys": self.key.with_suffix(".pub").read_bytes(),
+            "mqtt-username": USER.encode(),
+            "mqtt-password": PASSWORD.encode() + b"\n",
+            "mqtt-ca": (self.folder / "ca.pem").read_bytes(),
+            "wifi.conf": b'country=DE\nnetwork={\n  ssid="there is none"\n',
+        }
+        for name, data in settings.items():
+            file = self.folder / name
+            file.write_bytes(data)
+            put_fat_file(image, partitions(image)[1], file, f"porter/{name}")
+
+    def close(self) -> None:
+        """Ends what was started."""
+        for process in (self._listener, self._broker):
+            if process is not None:
+                process.terminate()
+                process.wait(10)
+
+
+def run(*command: str) -> str:
+    """What a command printed; it must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"{' '.join(command)}: {done.stderr.strip()[-400:]}")
+    return done.stdout
