@@ -72,7 +72,7 @@ def suite() -> int:
         opened.truncate(CARD_BYTES)
     owner = Owner(folder)
     machine = Machine(card, folder / "console.log")
-    passed = 0
+    passed, failures = 0, []
     try:
         owner.start_broker()
         owner.put_settings(card)
@@ -83,7 +83,8 @@ def suite() -> int:
             try:
                 said = check(rig)
             except Exception as error:  # noqa: BLE001  the others are still worth running
-                print(f"IMAGE FAILED {name}: {error}", flush=True)
+                failures.append(f"IMAGE FAILED {name}: {error!r}")
+                print(failures[-1], flush=True)
                 if not machine.on():
                     break
             else:
@@ -96,7 +97,8 @@ def suite() -> int:
     if passed < len(CHECKS):
         print("the console's last lines:", *(text for _, text in machine.lines[-25:]), sep="\n  ")
     if chosen.keep or passed < len(CHECKS):
-        print(f"kept: {folder}")
+        # Once more: of a long log people, and CI, keep the end.
+        print(*failures, f"kept: {folder}", sep="\n")
     else:
         shutil.rmtree(folder)
     return 0 if passed == len(CHECKS) else 1

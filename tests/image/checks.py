@@ -83,7 +83,7 @@ def the_settings_left_the_card_but_for_the_wrong_one(rig: Rig) -> str:
         "porter.mqtt-username",
     }, sealed
     everywhere = rig.ssh(
-        "sudo grep -rlF 'swordfish' /data /etc /run/porter /var/lib 2>/dev/null; true", seconds=120
+        "sudo grep -rlF 'swordfish' /data /etc /run/porter /var/lib 2>/dev/null; true", seconds=400
     )
     assert not everywhere.strip(), everywhere
     return f"{len(sealed)} sealed credentials, {problems.strip()}"
@@ -141,15 +141,15 @@ def somebody_enrols_over_the_control_socket_and_is_matched_at_the_broker(rig: Ri
     rig.ssh(f"sudo mkdir -p {FRAMES} && sudo tar -C /var/lib/porter -xf -", given=packed.getvalue())
     yaml = "/etc/porter/porter.yaml"
     rig.ssh(f"sudo chown -R porter-vision: {FRAMES} && sudo sed -i 's#path: .*#path: {FRAMES}#' {yaml}")
-    rig.ssh("sudo systemctl restart porter-vision", seconds=180)
+    rig.ssh("sudo systemctl restart porter-vision", seconds=400)
     rig.ssh("cat > policy.md", given=POLICY)
     rig.machine.wait(
         lambda: rig.ssh("porter status 2>&1 | grep -i camera", good=False),
         "the camera",
-        rig.machine.uptime_s() + 60,
+        rig.machine.uptime_s() + 240,
     )
-    said = rig.ssh("porter enrol --label test --policy policy.md --yes --json", seconds=240)
-    rig.machine.wait(lambda: str(rig.owner.heard("/match") or ""), "a match", rig.machine.uptime_s() + 90)
+    said = rig.ssh("porter enrol --label test --policy policy.md --yes --json", seconds=600)
+    rig.machine.wait(lambda: str(rig.owner.heard("/match") or ""), "a match", rig.machine.uptime_s() + 300)
     event = rig.owner.heard("/match")[0]
     assert (event["event_type"], event["phase"], event["delivery"]) == ("match", "start", "live")
     assert set(event["person"]) == {"ref"}
@@ -164,7 +164,7 @@ def the_process_that_sees_has_no_network_here_either(rig: Rig) -> str:
     assert sockets == "0", sockets
     found = []
     for service in ("porter-vision", "porter-forward"):
-        said = rig.ssh(f"systemd-analyze security --no-pager {service}.service", seconds=120)
+        said = rig.ssh(f"systemd-analyze security --no-pager {service}.service", seconds=400)
         level = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
         assert level is not None, said[-300:]
         found.append(float(level[1]))

@@ -140,7 +140,7 @@ class Machine:
         return [*given, "-i", str(key), "-p", str(self.ssh_port), "admin@127.0.0.1"]
 
     def ssh(
-        self, key: Path, command: str, *, given: bytes = b"", seconds: float = 60, good: bool = True
+        self, key: Path, command: str, *, given: bytes = b"", seconds: float = 240, good: bool = True
     ) -> str:
         """Runs a shell command as admin, with the key that was put onto the card. What it printed."""
         done = subprocess.run(

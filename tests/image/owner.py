@@ -99,7 +99,9 @@ class Owner:
 
     def said(self, suffix: str) -> list[str]:
         """What was published on topics that end so, in order."""
-        lines = [line.split("\t", 1) for line in (self.folder / "heard.txt").read_text().splitlines()]
+        # A last line without its end is still being written.
+        whole, _, _ = (self.folder / "heard.txt").read_text().rpartition("\n")
+        lines = [line.split("\t", 1) for line in whole.splitlines()]
         return [payload for topic, payload in lines if topic.endswith(suffix)]
 
     def heard(self, suffix: str) -> list[dict[str, Any]]:
