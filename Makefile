@@ -69,13 +69,13 @@ tflite: $(VENV)/test.stamp .venv-tflite/stamp ## the inference tests under tflit
 appliance: $(VENV)/base.stamp ## the shipped units under a real systemd (root; apt install mmdebstrap systemd-container)
 	@$(BIN)/python -m tests.appliance
 
-image: ## an image of an SD card, as ./flash.sh build makes it (root; 15 minutes the first time)
+image: ## an image of an SD card, as ./flash.sh build makes it (root; a quarter of an hour and more the first time)
 	./flash.sh build
 
 image-test: $(VENV)/base.stamp ## boot an image for 64-bit ARM in QEMU and use it (root; apt install qemu-system-arm mosquitto and what flash.sh build wants)
 	@$(BIN)/python -m tests.image $(if $(IMAGE),--image $(IMAGE))
 
-image-ab: $(VENV)/base.stamp ## updates of an image in QEMU: kept, gone back, power cuts (as image-test, and apt install rauc; half an hour)
+image-ab: $(VENV)/base.stamp ## updates of an image in QEMU: kept, gone back, power cuts (as image-test, and apt install rauc)
 	@$(BIN)/python -m tests.image.ab $(if $(IMAGE),--image $(IMAGE)) $(if $(BUNDLE),--bundle $(BUNDLE))
 
 # Home Assistant pins its world: an environment of its own, for Python 3.13.

@@ -12,7 +12,7 @@ help() {
     cat <<'X'
 Usage: ./flash.sh COMMAND [options]
 
-  build      an image of an SD card, from Debian's packages and this checkout (root, 15 minutes the first time)
+  build      an image of an SD card, from Debian's packages and this checkout (root; a quarter of an hour and more the first time)
   write      that image to a card, with the settings of one device; checks the card before and after
   list       which disks could be written
   manifest   the file by which Raspberry Pi Imager offers an image

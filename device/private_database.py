@@ -7,6 +7,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
+from device.durable import sync
 from device.errors import StorageError
 
 if TYPE_CHECKING:
@@ -25,11 +26,7 @@ def make_private(path: Path) -> None:
         )
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     path.chmod(0o600)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
 
 
 def move_aside(path: Path) -> Path:

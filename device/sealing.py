@@ -23,6 +23,7 @@ from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 from nacl.utils import random as random_bytes
 
+from device.durable import sync
 from device.errors import GalleryLocked, StorageError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def settled(key: DeviceKey, used: DeviceKey) -> DeviceKey:
             following.unlink(missing_ok=True)
         for useless in (_part(present), _part(following), *(() if key.beside else (present,))):
             useless.unlink(missing_ok=True)
-        _sync(key.folder)
+        sync(key.folder)
     except OSError as error:
         raise _key_error(following, error) from error
     return DeviceKey(used.secret, key.origin, key.beside, folder=key.folder)
@@ -168,17 +169,9 @@ def _make_key_file(path: Path) -> None:
         os.fsync(file.fileno())
     path.hardlink_to(part)
     part.unlink()
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _part(path: Path) -> Path:
     """What a key file is called until all of it is there."""
     return path.with_name(f"{path.name}.new")
-
-
-def _sync(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from device.durable import sync
 from device.errors import StorageError
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class SqliteFile:
             if not self._path.exists():
                 _create(self._path, self._schema, self._path)
         else:
-            _sync_folder(self._path.parent)
+            sync(self._path.parent)
 
     def _mark_damaged(self, error: Exception) -> None:
         log.error("database_damaged path=%s error=%r", self._path, str(error))
@@ -198,7 +199,7 @@ class SqliteFile:
             for suffix in ("-wal", "-shm", ""):
                 if (part := Path(f"{self._path}{suffix}")).exists():
                     part.rename(f"{aside}{suffix}")
-            _sync_folder(self._path.parent)
+            sync(self._path.parent)
             self._damaged.unlink()
             log.error("database_set_aside path=%s", aside)
         fcntl.flock(self._lock, fcntl.LOCK_UN)
@@ -246,7 +247,7 @@ def _create(path: Path, schema: Schema, place: Path) -> None:
     finally:
         os.close(handle)
         fresh.unlink()
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _salvage(path: Path, fresh: sqlite3.Connection, schema: Schema) -> None:
@@ -308,11 +309,3 @@ def _storage_error(path: Path, error: Exception) -> StorageError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return StorageError(f"{path}: {reason}", hint=HINTS.get(code, "see the log for what happened before"))
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

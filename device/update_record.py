@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from device.durable import write_whole
 from device.errors import StorageError
 
 RECORD = Path("/data/update/last.json")
@@ -35,13 +35,8 @@ def read(path: Path) -> UpdateRecord | None:
 
 def write(record: UpdateRecord, path: Path) -> None:
     """Whole or not at all. Raises StorageError."""
-    half = path.with_suffix(".half")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with half.open("wb") as opened:
-            opened.write(msgspec.json.encode(record))
-            opened.flush()
-            os.fsync(opened.fileno())
-        half.replace(path)
+        write_whole(path, msgspec.json.encode(record), 0o644)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from error

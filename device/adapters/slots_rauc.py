@@ -18,6 +18,7 @@ from device.errors import InputError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+REASON = "LastError:"
 # RAUC's service does one thing at a time, and says this while it does another.
 BUSY = "already processing"
 BUSY_TRIES, BUSY_S = 15, 2.0
@@ -47,7 +48,7 @@ class Bundle:
 
 
 def run_rauc(*arguments: str) -> Iterator[str]:
-    """Runs rauc; its lines as they come. Raises StorageError with its last words where it fails or is not there."""
+    """Runs rauc; its lines as they come. Raises StorageError with its reason where it fails or is not there."""
     try:
         process = subprocess.Popen(
             ["rauc", *arguments],
@@ -62,12 +63,15 @@ def run_rauc(*arguments: str) -> Iterator[str]:
             hint="updates are for devices that flash.sh made; elsewhere update the checkout and restart",
         ) from None
     said = []
-    for line in process.stdout or ():
-        said.append(line.strip())
-        yield line.strip()
-    if process.wait():
-        last = next((line for line in reversed(said) if line), f"exit code {process.returncode}")
-        raise StorageError(f"rauc {arguments[0]}: {last}")
+    with process:
+        for line in process.stdout or ():
+            said.append(line.strip())
+            yield line.strip()
+    if process.returncode:
+        # `rauc install` gives the reason so, and says last only that it failed.
+        reasons = [line.removeprefix(REASON).strip() for line in said if line.startswith(REASON)]
+        last = [line for line in said if line][-1:] or [f"exit code {process.returncode}"]
+        raise StorageError(f"rauc {arguments[0]}: {(reasons or last)[-1]}")
 
 
 class RaucSlots:

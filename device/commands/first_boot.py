@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.card_settings import KEPT, MAX_BYTES, SETTINGS, SettingError, setting_for
+from device.durable import sync, write_whole
 from device.errors import PorterError, StorageError
 from device.logs import setup_logging
 
@@ -145,11 +146,11 @@ class FirstBoot:
         places.credentials.mkdir(mode=0o700, exist_ok=True)
         hostname = places.data / "hostname"
         if not hostname.exists():
-            _store(hostname, f"porter-{secrets.token_hex(3)}".encode(), 0o644)
+            write_whole(hostname, f"porter-{secrets.token_hex(3)}".encode(), 0o644)
             log.info("identity_made hostname=%s", self.hostname())
         machine_id = places.data / "machine-id"
         if not machine_id.exists():
-            _store(machine_id, places.machine_id.read_bytes(), 0o444)
+            write_whole(machine_id, places.machine_id.read_bytes(), 0o444)
         if not (places.credentials / DEVICE_KEY).exists():
             self._seal_into(DEVICE_KEY, secrets.token_bytes(32))
         key = places.data / "ssh" / "ssh_host_ed25519_key"
@@ -160,14 +161,14 @@ class FirstBoot:
             self._make_host_key(half)
             half.with_name("half.pub").replace(key.with_name(f"{key.name}.pub"))
             half.replace(key)
-            _sync(key.parent)
+            sync(key.parent)
 
     def first_configuration(self) -> None:
         """Where there is none: the template, with the device's name, the card's if it gave one. Raises StorageError."""
         file = self._places.data / "etc" / "porter" / "porter.yaml"
         if not file.exists():
             text = self._places.template.read_text("utf-8")
-            _store(file, text.replace(TEMPLATE_ID, f'  id: "{self.hostname()}"\n').encode(), 0o644)
+            write_whole(file, text.replace(TEMPLATE_ID, f'  id: "{self.hostname()}"\n').encode(), 0o644)
             log.info("configuration_made id=%s", self.hostname())
 
     def hostname(self) -> str:
@@ -215,9 +216,9 @@ class FirstBoot:
             self._set_timezone(value.decode(), target)
         elif setting.name == "authorized_keys" and not value:
             target.unlink(missing_ok=True)
-            _sync(target.parent)
+            sync(target.parent)
         else:
-            _store(target, value, 0o644)
+            write_whole(target, value, 0o644)
 
     def _set_timezone(self, name: str, target: Path) -> None:
         zone = self._places.zoneinfo / name
@@ -229,7 +230,7 @@ class FirstBoot:
         half.unlink(missing_ok=True)
         half.symlink_to(zone)
         half.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
 
     def _seal_into(self, name: str, secret: bytes) -> None:
         target = self._places.credentials / name
@@ -237,9 +238,9 @@ class FirstBoot:
         half.unlink(missing_ok=True)
         self._seal(name, secret, half)
         half.chmod(0o600)
-        _sync(half)
+        sync(half)
         half.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
 
     def _clear(self, folder: Path, taken: list[Path], refused: list[str]) -> None:
         """Takes from the card what is stored, and says there what is not. The card is writable only meanwhile."""
@@ -259,25 +260,7 @@ class FirstBoot:
             problems.unlink(missing_ok=True)
             if text:
                 problems.write_text(text, "utf-8")
-                _sync(problems)
-            _sync(folder)
+                sync(problems)
+            sync(folder)
         finally:
             self._remount(self._places.card, "ro")
-
-
-def _store(target: Path, data: bytes, mode: int) -> None:
-    """Whole or not at all, also when the power goes."""
-    half = target.with_name(f"{target.name}.half")
-    half.write_bytes(data)
-    half.chmod(mode)
-    _sync(half)
-    half.replace(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

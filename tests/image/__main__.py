@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.debian_root import MissingError, cache, main, need
 from tests.image.checks import CHECKS, Rig
 from tests.image.machine import Machine
-from tests.image.owner import Owner
+from tests.image.owner import Owner, run
 
 REPOSITORY = Path(__file__).parents[2]
 CARD_BYTES = 3 * 1024**3
@@ -36,21 +36,17 @@ PROGRAMS = (
 )
 
 
-def built(extra: list[str]) -> Path:
-    """The image of this checkout, by the very command that users run. Raises MissingError where it cannot be made."""
-    out = cache() / "image"
-    command = [
-        str(REPOSITORY / "flash.sh"),
-        "build",
-        "--out",
-        str(out),
-        "--cache",
-        str(cache() / "image-roots"),
-    ]
-    done = subprocess.run([*command, "--version", "0.0.1+test", *extra], check=False)
+def built(version: str, out: Path, *extra: str) -> Path:
+    """An image of this checkout in `out`, by the very command that users run, for the key in out/keys. MissingError."""
+    flash, keys = str(REPOSITORY / "flash.sh"), out / "keys"
+    if not keys.exists():
+        run(flash, "keys", str(keys))
+    command = [flash, "build", "--version", version, "--out", str(out), *extra]
+    command += ["--cache", str(cache() / "image-roots"), "--keyring", str(keys / "update.cert.pem")]
+    done = subprocess.run(command, check=False)
     if done.returncode:
         raise MissingError(f"flash.sh build failed ({done.returncode})")
-    return next(out.glob("porter-0.0.1+test-*.img"))
+    return next(out.glob(f"porter-{version}-*.img"))
 
 
 def suite() -> int:
@@ -63,7 +59,7 @@ def suite() -> int:
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     need(*PROGRAMS)
     began = time.monotonic()
-    image = chosen.image or built([] if chosen.whole else ["--fast"])
+    image = chosen.image or built("0.0.1+test", cache() / "image", *([] if chosen.whole else ["--fast"]))
     print(f"IMAGE {image.name}: made in {time.monotonic() - began:.0f} s", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="porter-image-"))
     card = folder / "card.img"

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.loopback import free_ports
-from tests.debian_root import MissingError, cache, main, need
-from tests.image.__main__ import CARD_BYTES, PROGRAMS, REPOSITORY
+from tests.debian_root import cache, main, need
+from tests.image.__main__ import CARD_BYTES, PROGRAMS, REPOSITORY, built
 from tests.image.machine import Machine
 from tests.image.owner import HOST, Owner, run
 
@@ -190,20 +190,11 @@ CASES: tuple[Callable[[Field], str], ...] = (
 
 def made(out: Path) -> tuple[Path, Path]:
     """An image and an update for it. Raises MissingError."""
-    flash = [str(REPOSITORY / "flash.sh")]
-    keys = out / "keys"
-    if not keys.exists():
-        run(*flash, "keys", str(keys))
-    for version in ("0.0.1+test", "0.0.2+test"):
-        command = [*flash, "build", "--fast", "--version", version, "--out", str(out)]
-        command += ["--cache", str(cache() / "image-roots"), "--keyring", str(keys / "update.cert.pem")]
-        if subprocess.run(command, check=False).returncode:
-            raise MissingError("flash.sh build failed")
-    image, newer = (next(out.glob(f"porter-{version}-*.img")) for version in ("0.0.1+test", "0.0.2+test"))
+    image, newer = (built(version, out, "--fast") for version in ("0.0.1+test", "0.0.2+test"))
     bundle = newer.with_suffix(".raucb")
     bundle.unlink(missing_ok=True)
-    signed = ["--cert", str(keys / "update.cert.pem"), "--key", str(keys / "update.key.pem")]
-    run(*flash, "bundle", "--image", str(newer), *signed)
+    signed = ["--cert", str(out / "keys" / "update.cert.pem"), "--key", str(out / "keys" / "update.key.pem")]
+    run(str(REPOSITORY / "flash.sh"), "bundle", "--image", str(newer), *signed)
     return image, bundle
 
 

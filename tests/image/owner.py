@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from device.loopback import free_ports
 from tests.image.card import partitions, put_fat_file
+from tests.system.certificates import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,27 +49,9 @@ class Owner:
         self._broker: subprocess.Popen[bytes] | None = None
         self._listener: subprocess.Popen[str] | None = None
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "owner", "-f", str(self.key))
-        self._make_certificates()
-
-    def _make_certificates(self) -> None:
-        new = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-        ]
-        ca, ca_key = str(self.folder / "ca.pem"), str(self.folder / "ca-key.pem")
-        # Python 3.13 takes no CA that does not say what it is for.
-        use = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        run(*new, "-days", "3", "-subj", "/CN=test CA", *use, "-out", ca, "-keyout", ca_key)
-        cert, key = str(self.folder / "broker.pem"), str(self.folder / "broker-key.pem")
-        signed = ["-CA", ca, "-CAkey", ca_key, "-addext", f"subjectAltName=IP:{HOST}"]
-        signed += ["-addext", "basicConstraints=critical,CA:FALSE"]
-        run(*new, "-days", "3", "-subj", "/CN=broker", *signed, "-out", cert, "-keyout", key)
+        authority = Authority(folder)
+        self._ca = authority.ca
+        self._certificate, self._certificate_key = authority.issue("broker", f"IP:{HOST}")
 
     def start_broker(self) -> None:
         """A mosquitto that wants a password, with TLS; and the ear of a subscriber."""
@@ -76,8 +59,8 @@ class Owner:
         run("mosquitto_passwd", "-c", "-b", str(passwords), USER, PASSWORD)
         config = self.folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous false", f"password_file {passwords}"]
-        lines += [f"cafile {self.folder}/ca.pem", f"certfile {self.folder}/broker.pem"]
-        lines += [f"keyfile {self.folder}/broker-key.pem", "user root"]
+        lines += [f"cafile {self._ca}", f"certfile {self._certificate}"]
+        lines += [f"keyfile {self._certificate_key}", "user root"]
         config.write_text("\n".join(lines) + "\n")
         self._broker = subprocess.Popen(
             ["mosquitto", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
@@ -90,7 +73,7 @@ class Owner:
             "-p",
             str(self.port),
             "--cafile",
-            f"{self.folder}/ca.pem",
+            str(self._ca),
         ]
         # The certificate is for the name by which the device knows this machine.
         command += ["--insecure", "-u", USER, "-P", PASSWORD, "-t", "porter/#", "-q", "1", "-F", "%t\t%p"]
@@ -117,7 +100,7 @@ class Owner:
             "authorized_keys": self.key.with_suffix(".pub").read_bytes(),
             "mqtt-username": USER.encode(),
             "mqtt-password": PASSWORD.encode() + b"\n",
-            "mqtt-ca": (self.folder / "ca.pem").read_bytes(),
+            "mqtt-ca": self._ca.read_bytes(),
             "wifi.conf": b'country=DE\nnetwork={\n  ssid="there is none"\n',
         }
         for name, data in settings.items():

@@ -103,6 +103,26 @@ def test_a_machine_without_rauc_says_what_updates_are_for(monkeypatch: pytest.Mo
         list(run_rauc("status"))
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("echo ' 99% x'; echo 'LastError: slot is mounted'; echo 'Installing `a` failed'", "slot is mounted"),
+        ("echo 'rauc: no such bundle'; echo", "rauc: no such bundle"),
+        (":", "exit code 3"),
+    ],
+)
+def test_a_rauc_that_fails_is_told_by_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, reason: str
+) -> None:
+    command = tmp_path / "rauc"
+    command.write_text(f"#!/bin/sh\n{said}\nexit 3\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(StorageError) as error:
+        list(run_rauc("install", "a.raucb"))
+    assert error.value.message == f"rauc install: {reason}"
+
+
 def test_progress_is_reported_as_it_comes() -> None:
     seen: list[tuple[int, str]] = []
     RaucSlots(ScriptedRauc().run).install("a.raucb", lambda percent, what: seen.append((percent, what)))

@@ -8,7 +8,8 @@ build_help() {
 Usage: sudo ./flash.sh build [options]
 
 Makes an image of an SD card: a read-only system in two slots (one is empty until the first update) and a data
-partition. Takes 15 to 20 minutes the first time, and 2 to 3 with everything in the cache.
+partition. The packages alone take a quarter of an hour the first time; with everything in the cache all of it takes
+2 to 3 minutes.
 
   --flavour debian|raspios  debian (default): Debian's kernel; USB cameras, Raspberry Pi 4
                             raspios: Raspberry Pi's kernel and camera stack; CSI cameras
