@@ -76,7 +76,7 @@ image-test: $(VENV)/base.stamp ## boot an image for 64-bit ARM in QEMU and use i
 	@$(BIN)/python -m tests.image $(if $(IMAGE),--image $(IMAGE))
 
 image-ab: $(VENV)/base.stamp ## updates of an image in QEMU: kept, gone back, power cuts (as image-test, and apt install rauc)
-	@$(BIN)/python -m tests.image.ab $(if $(IMAGE),--image $(IMAGE)) $(if $(BUNDLE),--bundle $(BUNDLE))
+	@$(BIN)/python -m tests.image.ab $(if $(IMAGE),--image $(IMAGE)) $(if $(KEYS),--keys $(KEYS))
 
 # Home Assistant pins its world: an environment of its own, for Python 3.13.
 PYTHON313 ?= python3.13

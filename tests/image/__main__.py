@@ -18,11 +18,11 @@ from pathlib import Path
 
 from tests.debian_root import MissingError, cache, main, need
 from tests.image.checks import CHECKS, Rig
+from tests.image.field import CARD_BYTES
 from tests.image.machine import Machine
 from tests.image.owner import Owner, run
 
 REPOSITORY = Path(__file__).parents[2]
-CARD_BYTES = 3 * 1024**3
 PROGRAMS = (
     "mmdebstrap",
     "mksquashfs",

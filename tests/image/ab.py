@@ -1,244 +1,351 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Updates of a whole image in QEMU: kept where the device works, gone after a power cut at any moment: `make image-ab`.
+"""Updates of a whole image in QEMU: `make image-ab`. Good ones are kept, bad ones go back by themselves, and the power
+fails at every kind of moment.
 
-Needs an image (0.0.1+test) and a bundle of another version for the same key; both are made where they are not named.
-A power cut is kill -9 of the machine: what the guest had written is there, and the tryboot flag is gone. Every moment
-that is tried is printed and counted.
+Two devices are played at once, each with a card, a broker and a web server that has its updates; what is tried on which
+is in LANES. The updates are made out of the image that is tested (`variants`). A power cut is kill -9 of the machine:
+what the guest had written is there, and the tryboot flag is gone. Every moment that is tried is printed and counted.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.server
 import os
-import re
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.loopback import free_ports
 from tests.debian_root import cache, main, need
-from tests.image.__main__ import CARD_BYTES, PROGRAMS, REPOSITORY, built
-from tests.image.machine import Machine
-from tests.image.owner import HOST, Owner, run
+from tests.image import variants
+from tests.image.__main__ import PROGRAMS, REPOSITORY, built
+from tests.image.card import partitions, put_fat_file
+from tests.image.checks import Rig, somebody_enrols_over_the_control_socket_and_is_matched_at_the_broker
+from tests.image.field import BOOT_S, Field
+from tests.image.owner import run
+from tests.image.variants import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BOOT_S = 400.0
-INSTALL_S = 900.0
+GOOD = Variant("0.0.2+test")
+WITHOUT_DETECTOR = Variant("0.0.3+test", variants.without_detector)
+WITHOUT_FRAMES = Variant("0.0.4+test", variants.camera_that_never_gives_a_frame)
+HANGING = Variant("0.0.5+test", variants.first_process_that_dies)
+PANICKING = Variant("0.0.6+test", boot=variants.initramfs_cut_short)
+IMPATIENT = Variant("0.0.7+test", variants.impatient)
+OLDER = Variant("0.0.0+test")
+FOREIGN = Variant("0.0.8+test", key="foreign")
+
+# What the console says on a first boot, and how many seconds after that the power goes.
+FIRST_BOOT_MOMENTS = (
+    ("Run /init", 0),
+    ("systemd\\[1\\]: Detected architecture", 0),
+    ("porter-first-boot|Porter: settings", 1),
+)
 # What porter update prints, and how many seconds after that the power goes.
 MOMENTS = (("0 %", 0), ("50 %", 0), ("50 %", 8), ("80 %", 0), ("80 %", 3), ("installed;", 0))
+# What the console says in a boot that tries an update.
+TRIAL_MOMENTS = (("Run /init", 0), ("systemd\\[1\\]: Detected architecture", 3))
+cuts: list[str] = []
 
 
-class Field:
-    """One device whose owner has an update for it, served over HTTP."""
-
-    def __init__(self, card: Path, bundle: Path, folder: Path) -> None:
-        self.owner = Owner(folder)
-        self.machine = Machine(card, folder / "console.log")
-        port = free_ports()[2]
-        serving = type("Serving", (Ranges,), {"bundle": bundle})
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), serving)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.update = f"http://{HOST}:{port}/{bundle.name}"
-        self.owner.start_broker()
-        self.owner.put_settings(card)
-
-    def ssh(self, command: str, *, seconds: float = 120, good: bool = True) -> str:
-        """As admin."""
-        return self.machine.ssh(self.owner.key, command, seconds=seconds, good=good)
-
-    def up(self) -> str:
-        """Powers on or goes on after a reboot, waits until somebody can log in; which slot runs."""
-        self.machine.start()
-        self.machine.wait(lambda: "up" if self.machine.open_ssh() else "", "ssh", BOOT_S)
-        self.machine.wait(lambda: self.ssh("echo up", good=False), "a login", BOOT_S)
-        return {2: "a", 3: "b"}[self.machine.partition]
-
-    def status(self) -> str:
-        """What the device says of its slots."""
-        return self.ssh("sudo porter update --status")
-
-    def reboot(self) -> None:
-        """As the owner does it."""
-        self.ssh("sudo systemctl reboot", good=False)
-        assert self.machine.wait_off(BOOT_S), "it did not reboot"
-
-    def _updating(self) -> subprocess.Popen[str]:
-        command = ["ssh", *self.machine.ssh_options(self.owner.key), f"sudo porter update {self.update}"]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    def install(self) -> None:
-        """All of it."""
-        process = self._updating()
-        said, _ = process.communicate(timeout=INSTALL_S)
-        if process.returncode:
-            raise AssertionError(f"porter update: {said[-400:]}")
-
-    def cut(self, moment: str, seconds: float) -> str:
-        """Begins an install; the power goes so long after its progress said that. What it had said."""
-        process, said = self._updating(), []
-        for line in process.stdout or ():
-            said.append(line.strip())
-            if line.strip().startswith(moment):
-                time.sleep(seconds)
-                self.machine.kill()
-                process.wait(60)
-                return line.strip()
-        raise AssertionError(f"it never said {moment!r}: {' | '.join(said)[-400:]}")
-
-    def close(self) -> None:
-        """Ends all of it."""
-        self.machine.kill()
-        self.owner.close()
-        self._server.shutdown()
+def cut(field: Field, what: str) -> None:
+    """The power of it is gone; counted."""
+    field.machine.kill()
+    cuts.append(f"{field.name}: {what}")
+    field.say(f"power cut {len(cuts)}: {what}")
 
 
-class Ranges(http.server.BaseHTTPRequestHandler):
-    """Serves one file in parts: RAUC reads a bundle as it needs it."""
-
-    protocol_version = "HTTP/1.1"
-    bundle = Path()
-
-    def do_HEAD(self) -> None:
-        """How long it is."""
-        self._answer(b"", whole=True)
-
-    def do_GET(self) -> None:
-        """The part that was asked for, or all of it."""
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        length = self.bundle.stat().st_size
-        first = int(asked[1]) if asked else 0
-        last = min(int(asked[2]) if asked and asked[2] else length - 1, length - 1)
-        with self.bundle.open("rb") as opened:
-            opened.seek(first)
-            data = opened.read(last - first + 1)
-        self._answer(data, whole=asked is None, said=f"bytes {first}-{last}/{length}")
-
-    def _answer(self, data: bytes, *, whole: bool, said: str = "") -> None:
-        self.send_response(200 if whole else 206)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(data) if data else self.bundle.stat().st_size))
-        if not whole:
-            self.send_header("Content-Range", said)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-def identity(field: Field) -> str:
-    """What no update may change."""
-    return field.ssh(
-        "cat /data/machine-id /data/hostname; sudo sha256sum /etc/porter/porter.yaml /data/ssh/ssh_host_ed25519_key"
-    )
-
-
-def power_cuts(field: Field) -> str:
-    """The power goes at each moment of an install; each time the old system is there, and nothing is lost."""
+def first_boots_that_lose_their_power(field: Field) -> str:
+    """The card is new: the data partition grows, keys are made, settings are taken. The next boot goes on."""
+    for pattern, seconds in FIRST_BOOT_MOMENTS:
+        field.machine.start()
+        field.machine.wait_line(pattern, BOOT_S)
+        time.sleep(seconds)
+        cut(field, f"a first boot, {seconds} s after {pattern!r}")
     assert field.up() == "a"
-    before = identity(field)
+    field.machine.wait(lambda: "online" if "online" in field.owner.said("/status") else "", "online", BOOT_S)
+    left = set(field.ssh("sudo ls /boot/autoboot/porter").split())
+    # wifi.conf is wrong on purpose.
+    assert left == {"README.txt", "problems.txt", "wifi.conf"}, left
+    return f"{len(FIRST_BOOT_MOMENTS)} moments, then online"
+
+
+def somebody_enrols(field: Field) -> str:
+    """So that there is a gallery which no update may lose."""
+    if not field.machine.on():
+        field.up()
+    rig = Rig(field.machine, field.owner)
+    return somebody_enrols_over_the_control_socket_and_is_matched_at_the_broker(rig)
+
+
+def updates_that_are_not_for_this_device_are_refused(field: Field) -> str:
+    """Before anything is written: signed by another, older, cut short, not there."""
+    before = field.identity()
+    short = field.folder / "short.raucb"
+    short.write_bytes(field.bundle(GOOD).read_bytes()[:3_000_000])
+    refused = {
+        "signed by another": (field.url(FOREIGN), "no update that this device takes"),
+        "older": (field.url(OLDER), "is older than"),
+        "cut short": (field.url(short), "no update that this device takes"),
+        "not there": (field.url(field.folder / "nothing.raucb"), "no update that this device takes"),
+    }
+    for what, (url, expected) in refused.items():
+        said = field.ssh(f"sudo porter update {url} 2>&1; echo code=$?", seconds=300)
+        assert expected in said, (what, said)
+        assert "code=2" in said, (what, said)
+    assert field.identity() == before
+    assert "no update was installed" in field.status()
+    return f"{len(refused)} refused"
+
+
+def installs_that_lose_their_power(field: Field) -> str:
+    """The power goes at each moment of an install; each time the old system is there, and nothing is lost."""
+    before = field.identity()
     for moment, seconds in MOMENTS:
-        said = field.cut(moment, seconds)
+        said = field.install_until(GOOD, moment)
+        time.sleep(seconds)
+        cut(field, f"an install, {seconds} s after {said!r}")
         assert field.up() == "a", moment
-        assert identity(field) == before, moment
-        print(f"AB power cut {seconds} s after {said!r}: slot a runs", flush=True)
-    return f"{len(MOMENTS)} moments"
+        assert field.identity() == before, moment
+    return f"{len(MOMENTS)} moments, slot a runs after each"
 
 
-def a_try_that_loses_its_power_is_over(field: Field) -> str:
+def trials_that_lose_their_power(field: Field) -> str:
     """Installed, rebooted, and the power goes before anything was decided."""
-    before = identity(field)
-    field.install()
+    before = field.identity()
+    for pattern, seconds in TRIAL_MOMENTS:
+        field.install(GOOD)
+        field.reboot()
+        field.machine.start()
+        assert field.machine.partition == 3
+        field.machine.wait_line(pattern, BOOT_S)
+        time.sleep(seconds)
+        cut(field, f"a boot that tries an update, {seconds} s after {pattern!r}")
+        assert field.up() == "a"
+        assert field.identity() == before
+        field.wait_status("fell back")
+    return field.last()
+
+
+def a_torn_autoboot_txt_boots_the_first_slot(field: Field) -> str:
+    """Each torn length is a unit test of the firmware's rules and of the backend; here the card really has one."""
+    field.reboot(power_off=True)
+    before = None
+    for torn in (b"", b"[all]\ntryboot_a_b=1\nboot_part", b"\0" * 64):
+        file = field.folder / "autoboot.txt"
+        file.write_bytes(torn)
+        put_fat_file(field.card, partitions(field.card)[1], file, "autoboot.txt")
+        assert field.up() == "a", torn
+        now = field.identity()
+        before = before or now
+        assert now == before
+        field.machine.kill()
+    field.up()
+    return "nothing, half a line, zeros: slot a"
+
+
+def falls_back(field: Field, variant: Variant, why: str) -> str:
+    """Installs it, tries it, waits until it has given up by itself; the old system says why."""
+    before = field.identity()
+    field.install(variant)
     field.reboot()
+    began = time.monotonic()
     field.machine.start()
     assert field.machine.partition == 3
-    field.machine.wait_line("systemd", BOOT_S)
-    field.machine.kill()
+    field.machine.wait_off(900)
+    seconds = time.monotonic() - began
     assert field.up() == "a"
-    assert identity(field) == before
-    field.machine.wait(lambda: "ok" if "fell back" in field.status() else "", "the record", BOOT_S)
-    return field.status().splitlines()[-1]
+    assert field.identity() == before
+    field.wait_status("fell back")
+    assert why in field.last(), field.last()
+    return f"back after {seconds:.0f} s; {field.last()}"
+
+
+def an_update_whose_kernel_finds_no_root_goes_back(field: Field) -> str:
+    """It panics, and the panic reboots."""
+    return falls_back(field, PANICKING, "did not come up")
+
+
+def an_update_that_hangs_goes_back(field: Field) -> str:
+    """systemd is gone and nothing feeds the hardware watchdog any more: QEMU's, in place of the board's."""
+    return falls_back(field, HANGING, "did not come up")
+
+
+def an_update_whose_service_does_not_start_goes_back(field: Field) -> str:
+    """At once: systemd has given up on it."""
+    return falls_back(field, WITHOUT_DETECTOR, "porter-vision")
+
+
+def an_update_that_sees_nothing_goes_back(field: Field) -> str:
+    """Both services run, and the camera gives no frame."""
+    return falls_back(field, WITHOUT_FRAMES, "no frame")
+
+
+def an_update_that_loses_the_broker_goes_back(field: Field) -> str:
+    """The broker was reached before, and is not with the update."""
+    field.machine.wait(
+        lambda: "ok" if "connected" in field.ssh("sudo porter status", good=False) else "",
+        "the broker",
+        field.machine.uptime_s() + BOOT_S,
+    )
+    before = field.identity()
+    field.install(IMPATIENT)
+    field.owner.stop_broker()
+    try:
+        field.reboot()
+        field.machine.start()
+        assert field.machine.partition == 3
+        field.machine.wait_off(900)
+        assert field.up() == "a"
+    finally:
+        field.owner.start_broker()
+    assert field.identity() == before
+    field.wait_status("fell back")
+    assert "broker" in field.last(), field.last()
+    return field.last()
 
 
 def an_update_that_works_is_kept(field: Field) -> str:
-    """Installed, tried, kept; and the next power-on boots it."""
-    before = identity(field)
-    field.install()
+    """Installed, tried, kept; the next power-on boots it, with all that was there, and who enrolled is known."""
+    before = field.identity()
+    field.install(GOOD)
     field.reboot()
     assert field.up() == "b"
-    field.machine.wait(lambda: "ok" if ": kept" in field.status() else "", "the decision", 700)
-    assert identity(field) == before
-    field.machine.kill()
+    field.wait_status(": kept")
+    assert field.identity() == before
+    cut(field, "after it was kept")
     assert field.up() == "b"
-    assert identity(field) == before
-    return field.status().splitlines()[0]
+    assert field.identity() == before
+    heard = len(field.owner.heard("/match"))
+    field.machine.wait(
+        lambda: str(field.owner.heard("/match")[heard:] or ""), "a match", field.machine.uptime_s() + BOOT_S
+    )
+    return f"{field.last()}; matched again"
 
 
-CASES: tuple[Callable[[Field], str], ...] = (
-    power_cuts,
-    a_try_that_loses_its_power_is_over,
-    an_update_that_works_is_kept,
-)
+def what_was_kept_survives_a_torn_autoboot_txt(field: Field) -> str:
+    """The first slot's old system is still whole; the next update mends the file."""
+    field.reboot(power_off=True)
+    file = field.folder / "autoboot.txt"
+    file.write_bytes(b"[all]\n")
+    put_fat_file(field.card, partitions(field.card)[1], file, "autoboot.txt")
+    assert field.up() == "a"
+    field.install(GOOD)
+    field.reboot()
+    assert field.up() == "b"
+    field.wait_status(": kept")
+    return field.last()
 
 
-def made(out: Path) -> tuple[Path, Path]:
-    """An image and an update for it. Raises MissingError."""
-    image, newer = (built(version, out, "--fast") for version in ("0.0.1+test", "0.0.2+test"))
-    bundle = newer.with_suffix(".raucb")
-    bundle.unlink(missing_ok=True)
-    signed = ["--cert", str(out / "keys" / "update.cert.pem"), "--key", str(out / "keys" / "update.key.pem")]
-    run(str(REPOSITORY / "flash.sh"), "bundle", "--image", str(newer), *signed)
-    return image, bundle
+LANES: dict[str, tuple[Callable[[Field], str], ...]] = {
+    "power": (
+        first_boots_that_lose_their_power,
+        somebody_enrols,
+        installs_that_lose_their_power,
+        trials_that_lose_their_power,
+        a_torn_autoboot_txt_boots_the_first_slot,
+        an_update_that_works_is_kept,
+    ),
+    "updates": (
+        somebody_enrols,
+        updates_that_are_not_for_this_device_are_refused,
+        an_update_whose_kernel_finds_no_root_goes_back,
+        an_update_that_hangs_goes_back,
+        an_update_whose_service_does_not_start_goes_back,
+        an_update_that_sees_nothing_goes_back,
+        an_update_that_loses_the_broker_goes_back,
+        an_update_that_works_is_kept,
+        what_was_kept_survives_a_torn_autoboot_txt,
+    ),
+}
+
+
+class Lane(threading.Thread):
+    """One device and its cases, one after the other; a case that fails leaves the next one a device that is on."""
+
+    def __init__(self, name: str, image: Path, bundles: dict[Variant, Path], only: str) -> None:
+        super().__init__(name=name)
+        self._image, self._bundles = image, bundles
+        self._cases = [case for case in LANES[name] if not only or only in case.__name__]
+        self.passed, self.failures = 0, list[str]()
+        self.kept: Path | None = None
+
+    def run(self) -> None:
+        """All of it."""
+        if not self._cases:
+            return
+        folder = Path(tempfile.mkdtemp(prefix=f"porter-ab-{self.name}-"))
+        field = Field(self.name, self._image, self._bundles, folder)
+        try:
+            for case in self._cases:
+                self._try(case, field)
+        except Exception as error:  # noqa: BLE001  the other lane is still worth running
+            self.failures.append(f"{self.name}: {error!r}")
+        finally:
+            field.close()
+        if self.failures:
+            self.kept = folder
+        else:
+            shutil.rmtree(folder)
+
+    def _try(self, case: Callable[[Field], str], field: Field) -> None:
+        name, began = case.__name__.replace("_", " "), time.monotonic()
+        try:
+            if not field.machine.on() and case is not first_boots_that_lose_their_power:
+                field.up()
+            said = case(field)
+        except Exception as error:  # noqa: BLE001  the others are still worth running
+            self.failures.append(f"{self.name}: {name}: {error!r}")
+            field.say(f"FAILED {name} ({time.monotonic() - began:.0f} s): {error!r}")
+            field.machine.kill()
+        else:
+            self.passed += 1
+            field.say(f"ok {name} ({time.monotonic() - began:.0f} s): {said}")
+
+
+def updates(image: Path, keys: Path, out: Path) -> dict[Variant, Path]:
+    """The bundle of each variant."""
+    if not (keys / "foreign.cert.pem").exists():
+        with tempfile.TemporaryDirectory() as folder:
+            run(str(REPOSITORY / "flash.sh"), "keys", f"{folder}/keys", "--name", "somebody else")
+            for kind in ("cert", "key"):
+                shutil.copy(f"{folder}/keys/update.{kind}.pem", keys / f"foreign.{kind}.pem")
+    every = [each for each in globals().values() if isinstance(each, Variant)]
+    return {each: variants.bundle(image, each, keys, out) for each in every}
 
 
 def suite() -> int:
     """Returns 0 where every case passed."""
     parser = argparse.ArgumentParser(prog="python -m tests.image.ab", description=__doc__)
-    parser.add_argument("--image", type=Path, help="an image that is there")
-    parser.add_argument("--bundle", type=Path, help="an update for it")
-    parser.add_argument("--only", help="cases whose name has this")
+    parser.add_argument(
+        "--image", type=Path, help="an image that is there (with --keys), instead of a new one"
+    )
+    parser.add_argument("--keys", type=Path, help="the folder of its keys (flash.sh keys)")
+    parser.add_argument("--only", default="", help="cases whose name has this")
     chosen = parser.parse_args()
     os.environ["PATH"] += ":/usr/sbin:/sbin"
-    need(*PROGRAMS, "rauc")
-    image, bundle = chosen.image, chosen.bundle
-    if image is None or bundle is None:
-        image, bundle = made(cache() / "image-ab")
-    folder = Path(tempfile.mkdtemp(prefix="porter-ab-"))
-    card = folder / "card.img"
-    subprocess.run(["cp", "--sparse=always", image, card], check=True)
-    with card.open("r+b") as opened:
-        opened.truncate(CARD_BYTES)
-    field = Field(card, bundle, folder)
-    failed = 0
-    cases = [case for case in CASES if not chosen.only or chosen.only in case.__name__]
-    try:
-        for case in cases:
-            if case is not power_cuts and not field.machine.on():
-                field.up()
-            name, began = case.__name__.replace("_", " "), time.monotonic()
-            try:
-                said = case(field)
-            except Exception as error:  # noqa: BLE001  the others are still worth running
-                failed += 1
-                print(f"AB FAILED {name}: {error}", flush=True)
-                field.machine.kill()
-            else:
-                print(f"AB ok {name} ({time.monotonic() - began:.0f} s): {said}", flush=True)
-    finally:
-        field.close()
-    print(f"AB {len(cases) - failed} passed, {failed} failed", flush=True)
-    if failed:
-        print(f"kept: {folder}")
-    else:
-        shutil.rmtree(folder)
-    return 1 if failed else 0
+    need(*PROGRAMS, "rauc", "unsquashfs")
+    began, out = time.monotonic(), cache() / "image-ab"
+    image = chosen.image or built("0.0.1+test", out, "--fast")
+    bundles = updates(image, chosen.keys or out / "keys", out / "bundles")
+    print(f"AB {image.name} and {len(bundles)} updates: made in {time.monotonic() - began:.0f} s", flush=True)
+    began = time.monotonic()
+    lanes = [Lane(name, image, bundles, chosen.only) for name in LANES]
+    for lane in lanes:
+        lane.start()
+    for lane in lanes:
+        lane.join()
+    failures = [text for lane in lanes for text in lane.failures]
+    print(f"AB {len(cuts)} power cuts:", *cuts, sep="\n  ")
+    print(
+        f"AB {sum(lane.passed for lane in lanes)} passed, {len(failures)} failed, {time.monotonic() - began:.0f} s"
+    )
+    print(*failures, *(f"kept: {lane.kept}" for lane in lanes if lane.kept), sep="\n")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -54,27 +54,33 @@ class Owner:
         self._certificate, self._certificate_key = authority.issue("broker", f"IP:{HOST}")
 
     def start_broker(self) -> None:
-        """A mosquitto that wants a password, with TLS; and the ear of a subscriber."""
-        passwords = self.folder / "passwords"
-        run("mosquitto_passwd", "-c", "-b", str(passwords), USER, PASSWORD)
+        """A mosquitto that wants a password, with TLS; the first time with the ear of a subscriber, which stays."""
         config = self.folder / "mosquitto.conf"
-        lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous false", f"password_file {passwords}"]
-        lines += [f"cafile {self._ca}", f"certfile {self._certificate}"]
-        lines += [f"keyfile {self._certificate_key}", "user root"]
-        config.write_text("\n".join(lines) + "\n")
+        if self._listener is None:
+            self._configure_broker(config)
         self._broker = subprocess.Popen(
             ["mosquitto", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
         )
         time.sleep(1)
-        command = [
-            "mosquitto_sub",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(self.port),
-            "--cafile",
-            str(self._ca),
-        ]
+        if self._listener is None:
+            self._listen()
+
+    def stop_broker(self) -> None:
+        """It is gone until `start_broker`."""
+        assert self._broker is not None
+        self._broker.terminate()
+        self._broker.wait(10)
+
+    def _configure_broker(self, config: Path) -> None:
+        passwords = self.folder / "passwords"
+        run("mosquitto_passwd", "-c", "-b", str(passwords), USER, PASSWORD)
+        lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous false", f"password_file {passwords}"]
+        lines += [f"cafile {self._ca}", f"certfile {self._certificate}"]
+        lines += [f"keyfile {self._certificate_key}", "user root"]
+        config.write_text("\n".join(lines) + "\n")
+
+    def _listen(self) -> None:
+        command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(self.port), "--cafile", str(self._ca)]
         # The certificate is for the name by which the device knows this machine.
         command += ["--insecure", "-u", USER, "-P", PASSWORD, "-t", "porter/#", "-q", "1", "-F", "%t\t%p"]
         with (self.folder / "heard.txt").open("w") as heard:

@@ -28,14 +28,16 @@ partition. The packages alone take a quarter of an hour the first time; with eve
   --config FILE, --wifi-file FILE, --ssh-key FILE, --hostname NAME, --timezone ZONE, --secrets FOLDER
                             settings of one device, as for `./flash.sh write`
 
-Needs root (to make files that belong to root), and: mmdebstrap qemu-user-static binfmt_misc mksquashfs genimage mcopy
-mkfs.vfat mke2fs bmaptool zstd python3 with venv.
+Needs root (to make files that belong to root), and: mmdebstrap arch-test qemu-user-static binfmt_misc mksquashfs genimage
+mcopy mkfs.vfat mke2fs bmaptool zstd python3 with venv.
 X
 }
 
 build_defaults() {
     flavour=debian board=rpi4 out=$HERE/out/image version='' keyring='' mirror='' fast='' settings=()
-    pi_mirror=http://archive.raspberrypi.com/debian pi_keyring=/usr/share/keyrings/raspberrypi-archive-keyring.gpg
+    pi_mirror=http://archive.raspberrypi.com/debian pi_keyring=/usr/share/keyrings/raspberrypi-archive-keyring.pgp
+    # Before Raspberry Pi OS of Debian 13 it had another ending.
+    [ -e "$pi_keyring" ] || pi_keyring=${pi_keyring%.pgp}.gpg
     cache=${PORTER_IMAGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/porter-image} debs=() hashes=()
     suite=trixie
 }
@@ -99,6 +101,8 @@ build_checks() {
 
 # Programs of the other architecture run through qemu-user; the kernel has to know that (F: also in a changed root).
 emulation() {
+    # Without it mmdebstrap does not believe that set-up scripts of the other architecture run.
+    [ -n "$fast" ] || need_programs arch-test:arch-test
     [ -e /usr/bin/qemu-aarch64-static ] || failed "qemu-user-static is missing" "apt install qemu-user-static"
     [ -e /proc/sys/fs/binfmt_misc/status ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc ||
         failed "this kernel cannot run programs of another architecture (binfmt_misc)" "build on a Raspberry Pi"
@@ -126,6 +130,8 @@ initramfs_files() {
 # The root with all packages, as a tar in the cache, named after the hash of all that it is made from.
 base_root() {
     local name key sources
+    # The same root whichever commit makes it: nothing in it, the initramfs above all, is younger than this.
+    local -x SOURCE_DATE_EPOCH=1767225600
     key=$( (packages; initramfs_files; echo "$flavour $suite $fast"; declare -f base_root ${fast:+finish_fast}) | sha256sum | cut -c1-16)
     name=$cache/root-$flavour${fast:+-fast}-$key.tar
     base=$name
@@ -209,7 +215,7 @@ finish_fast() {
         in_root mkinitramfs -o "/boot/initrd.img-${kernel##*/}" "${kernel##*/}" > "$work/initramfs.log" 2>&1 ||
             failed "mkinitramfs: $(tail -n 3 "$work/initramfs.log")"
     done
-    tar -C "$root" --sort=name -cf "$1" .
+    tar -C "$root" --sort=name --clamp-mtime --mtime="@$SOURCE_DATE_EPOCH" -cf "$1" .
     rm -rf "$root"
 }
 

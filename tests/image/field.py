@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One device in the field: a card in a machine, its owner with a broker, and a web server that has updates for it."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device.loopback import free_ports
+from tests.image.machine import Machine
+from tests.image.owner import HOST, Owner
+
+if TYPE_CHECKING:
+    from tests.image.variants import Variant
+
+CARD_BYTES = 3 * 1024**3
+BOOT_S = 600.0
+INSTALL_S = 1200.0
+
+
+class Field:
+    """The device, and what its owner does with it."""
+
+    def __init__(self, name: str, image: Path, bundles: dict[Variant, Path], folder: Path) -> None:
+        self.name, self.folder, self._bundles = name, folder, bundles
+        self.card = folder / "card.img"
+        subprocess.run(["cp", "--sparse=always", image, self.card], check=True)
+        with self.card.open("r+b") as opened:
+            opened.truncate(CARD_BYTES)
+        self.owner = Owner(folder)
+        self.machine = Machine(self.card, folder / "console.log")
+        self._port = free_ports()[2]
+        self._files: dict[str, Path] = {}
+        serving = type("Serving", (Ranges,), {"files": self._files})
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), serving)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.owner.start_broker()
+        self.owner.put_settings(self.card)
+
+    def say(self, text: str) -> None:
+        """One line of the suite's output."""
+        print(f"AB {self.name}: {text}", flush=True)
+
+    def bundle(self, variant: Variant) -> Path:
+        """Its file."""
+        return self._bundles[variant]
+
+    def url(self, update: Variant | Path) -> str:
+        """Where the device finds it."""
+        file = update if isinstance(update, Path) else self.bundle(update)
+        self._files[file.name] = file
+        return f"http://{HOST}:{self._port}/{file.name}"
+
+    def ssh(self, command: str, *, seconds: float = 240, good: bool = True) -> str:
+        """As admin."""
+        return self.machine.ssh(self.owner.key, command, seconds=seconds, good=good)
+
+    def up(self) -> str:
+        """Powers on or goes on after a reboot, waits until somebody can log in; which slot runs."""
+        self.machine.start()
+        self.machine.wait(lambda: "up" if self.machine.open_ssh() else "", "ssh", BOOT_S)
+        self.machine.wait(lambda: self.ssh("echo up", good=False), "a login", BOOT_S)
+        return {2: "a", 3: "b"}[self.machine.partition]
+
+    def status(self) -> str:
+        """What the device says of its slots."""
+        return self.ssh("sudo porter update --status")
+
+    def last(self) -> str:
+        """Its line about the last update."""
+        return next((line for line in self.status().splitlines() if line.startswith("last")), "")
+
+    def wait_status(self, text: str) -> None:
+        """Until the device says so of its updates."""
+        self.machine.wait(
+            lambda: "ok" if text in self.ssh("sudo porter update --status", good=False) else "",
+            text,
+            self.machine.uptime_s() + BOOT_S,
+        )
+
+    def identity(self) -> str:
+        """What no update may change: names, keys, configuration, and who is enrolled under which consent."""
+        files = "/etc/porter/porter.yaml /data/ssh/ssh_host_ed25519_key /data/porter/consent-ledger.jsonl"
+        return self.ssh(f"cat /data/machine-id /data/hostname; sudo sha256sum {files} 2>&1")
+
+    def reboot(self, *, power_off: bool = False) -> None:
+        """As the owner does it."""
+        self.ssh(f"sudo systemctl {'poweroff' if power_off else 'reboot'}", good=False)
+        assert self.machine.wait_off(BOOT_S) != power_off, "it did not do as it was told"
+
+    def _updating(self, update: Variant) -> subprocess.Popen[str]:
+        command = ["ssh", *self.machine.ssh_options(self.owner.key), f"sudo porter update {self.url(update)}"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def install(self, update: Variant) -> None:
+        """All of it."""
+        process = self._updating(update)
+        said, _ = process.communicate(timeout=INSTALL_S)
+        if process.returncode:
+            raise AssertionError(f"porter update: {said[-400:]}")
+
+    def install_until(self, update: Variant, moment: str) -> str:
+        """Begins an install and comes back as soon as a line of its progress begins so; that line."""
+        process, said = self._updating(update), []
+        threading.Thread(target=_reap, args=(process,), daemon=True).start()
+        for line in process.stdout or ():
+            said.append(line.strip())
+            if line.strip().startswith(moment):
+                return line.strip()
+        raise AssertionError(f"it never said {moment!r}: {' | '.join(said)[-400:]}")
+
+    def close(self) -> None:
+        """Ends all of it."""
+        self.machine.kill()
+        self.owner.close()
+        self._server.shutdown()
+
+
+def _reap(process: subprocess.Popen[str]) -> None:
+    """ssh notices a machine without power late, or never."""
+    try:
+        process.wait(INSTALL_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+class Ranges(http.server.BaseHTTPRequestHandler):
+    """Serves files in parts: RAUC reads a bundle as it needs it."""
+
+    protocol_version = "HTTP/1.1"
+    files: dict[str, Path]
+
+    def do_HEAD(self) -> None:
+        """How long it is."""
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        """The part that was asked for, or all of it."""
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        file = self.files.get(self.path.lstrip("/"))
+        if file is None or not file.exists():
+            self.send_error(404)
+            return
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        size = file.stat().st_size
+        first = int(asked[1]) if asked else 0
+        last = min(int(asked[2]) if asked and asked[2] else size - 1, size - 1)
+        self.send_response(206 if asked else 200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(max(0, last - first + 1)))
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
+        self.end_headers()
+        if body:
+            with file.open("rb") as opened:
+                opened.seek(first)
+                self.wfile.write(opened.read(last - first + 1))
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""

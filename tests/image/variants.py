@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Updates that are wrong in one known way, and one that is right: bundles made out of an image that is there.
+
+The root of the image is unpacked, changed as a careless maker of updates would change it, packed again under another
+version and signed with the key whose certificate the devices have. Nothing in the image knows that it is tested.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.image.card import Partition, fat_file, put_fat_file
+from tests.image.owner import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PORTER = Path("opt/porter")
+UNITS = Path("usr/lib/systemd/system")
+NO_FRAME = """
+
+def _none(self, timeout_s):
+    raise CameraStalledError("no frame, by a defect of this update")
+
+
+FilesCamera.capture = _none
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One update. root, boot: what is done to the unpacked root, and to the boot partition's file system."""
+
+    version: str
+    root: Callable[[Path], None] = lambda _: None
+    boot: Callable[[Path], None] = lambda _: None
+    key: str = "update"
+
+
+def drop_in(root: Path, unit: str, text: str) -> None:
+    """What the image's own drop-ins look like."""
+    folder = root / UNITS / f"{unit}.d"
+    folder.mkdir(exist_ok=True)
+    (folder / "variant.conf").write_text(text)
+
+
+def impatient(root: Path) -> None:
+    """porter commit gives up after a minute: what fails only by waiting is waited for less long."""
+    drop_in(
+        root,
+        "porter-commit.service",
+        "[Service]\nExecStart=\nExecStart=/opt/porter/.venv/bin/porter commit --deadline 60\n",
+    )
+
+
+def without_detector(root: Path) -> None:
+    """A file that was forgotten: the vision service refuses to start, and says why."""
+    for file in (root / PORTER / "models").glob("yunet-320x256/*.tflite"):
+        file.unlink()
+
+
+def append(root: Path, module: str, text: str) -> None:
+    """A change of Porter's own code: lines at the end of a module."""
+    file = root / PORTER / module
+    file.write_text(file.read_text() + text)
+    for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
+        compiled.unlink()
+
+
+def camera_that_never_gives_a_frame(root: Path) -> None:
+    """A camera stack that does not work any more: both services run, and nothing is seen."""
+    append(root, "device/adapters/camera_files.py", NO_FRAME)
+    impatient(root)
+
+
+def first_process_that_dies(root: Path) -> None:
+    """systemd itself crashes some seconds after the boot and stops for good: only the hardware watchdog is left."""
+    (root / UNITS / "variant-crash.service").write_text(
+        "[Unit]\nAfter=multi-user.target\n[Service]\nExecStart=/bin/sh -c 'sleep 5; kill -SEGV 1'\n"
+    )
+    wants = root / UNITS / "multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / "variant-crash.service").symlink_to("../variant-crash.service")
+
+
+def initramfs_cut_short(boot: Path) -> None:
+    """A kernel that finds no root."""
+    whole = Partition(1, "boot", 0, boot.stat().st_size)
+    data = fat_file(boot, whole, "initrd.img")
+    assert data
+    with tempfile.NamedTemporaryFile(dir=boot.parent) as half:
+        half.write(data[: len(data) // 3])
+        half.flush()
+        put_fat_file(boot, whole, Path(half.name), "initrd.img")
+
+
+def bundle(image: Path, variant: Variant, keys: Path, out: Path) -> Path:
+    """The update of that variant, made out of `image` and what lies beside it. From `out` where it is newer."""
+    made = out / f"{variant.version}.raucb"
+    base = image.with_suffix("")
+    parts = {part: Path(f"{base}.{part}") for part in ("root.squashfs", "boot.vfat", "compatible")}
+    if made.exists() and made.stat().st_mtime > max(
+        file.stat().st_mtime for file in (*parts.values(), Path(__file__))
+    ):
+        return made
+    made.unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="variant-", dir=out))
+    try:
+        root, name = folder / "root", folder / "update"
+        run("unsquashfs", "-quiet", "-no-progress", "-d", str(root), str(parts["root.squashfs"]))
+        variant.root(root)
+        release = root / "usr/lib/os-release"
+        release.write_text(
+            re.sub(r'VERSION_ID="[^"]*"', f'VERSION_ID="{variant.version}"', release.read_text())
+        )
+        packing = ("-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "1", "-no-exports")
+        run("mksquashfs", str(root), f"{name}.root.squashfs", *packing)
+        shutil.rmtree(root)
+        shutil.copy(parts["boot.vfat"], f"{name}.boot.vfat")
+        variant.boot(Path(f"{name}.boot.vfat"))
+        board = parts["compatible"].read_text().splitlines()[0]
+        Path(f"{name}.compatible").write_text(f"{board}\n{variant.version}\n")
+        Path(f"{name}.img").touch()
+        signed = [
+            "--cert",
+            str(keys / f"{variant.key}.cert.pem"),
+            "--key",
+            str(keys / f"{variant.key}.key.pem"),
+        ]
+        flash = str(Path(__file__).parents[2] / "flash.sh")
+        run(flash, "bundle", "--image", f"{name}.img", *signed, "--out", str(made))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return made
