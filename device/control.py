@@ -138,6 +138,7 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count.
 
     threshold: the score from which one of the present subjects matches; expected: what that means, where measured.
+    firmware: the version that runs, which an update without a restart leaves behind; empty from before there was one.
     """
 
     state: State
@@ -156,6 +157,7 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     uptime_s: float
     threshold: float
     expected: Expected | None
+    firmware: str = ""
 
 
 class Switched(Line, frozen=True, tag="switched"):
