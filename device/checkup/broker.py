@@ -140,16 +140,17 @@ def link(
     trust: Trust,
     now: Stamp,
     resolve: Callable[..., list[Address]] = socket.getaddrinfo,
+    resolve_s: float = RESOLVE_S,
 ) -> Iterator[Finding]:
     """Name, port and TLS, each only where the one before is well."""
     name = f"{mqtt.host}:{mqtt.port}"
     try:
-        found = within(RESOLVE_S, lambda: resolve(mqtt.host, mqtt.port, type=socket.SOCK_STREAM))
+        found = within(resolve_s, lambda: resolve(mqtt.host, mqtt.port, type=socket.SOCK_STREAM))
     except TimeoutError:
-        yield lost(f"{mqtt.host}: the name cannot be resolved: no answer within {RESOLVE_S:g} s")
+        yield lost(f"{mqtt.host}: the name cannot be resolved: no answer within {resolve_s:g} s")
         return
     except (OSError, UnicodeError) as error:
-        yield lost(f"{mqtt.host}: {explain(error, RESOLVE_S)}")
+        yield lost(f"{mqtt.host}: {explain(error, resolve_s)}")
         return
     try:
         connection = connected(found)

@@ -47,7 +47,7 @@ def disk_findings(
     looked_at: set[str] = set()
     for folder in (state_dir, host.path("data")):
         mount = mount_of(mounts, folder, host.root)
-        name = mount.point if mount else str(folder)
+        name = mount.source if mount else str(folder)  # the image has /data in two places
         if not folder.is_dir() or name in looked_at:
             continue
         looked_at.add(name)

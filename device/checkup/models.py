@@ -35,7 +35,7 @@ def look_at(config: Config, task: str, name: str) -> Finding:
     path = check_file(folder, manifest, variant)
     if manifest.task != task:
         hint = f"name a {task}: `porter models` lists what there is"
-        return Finding("models", "wrong", f"models.{task}: {name} is a {manifest.task}", hint)
+        return Finding("models", "wrong", f"models.{task}: {name}: its manifest says {manifest.task}", hint)
     inputs, outputs = (model := read_model(path)).named(variant.outputs)
     wrong = differences(variant.input_detail, variant.output_details, inputs, outputs)
     if wrong:
