@@ -136,7 +136,7 @@ class SubjectLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ServiceStatus(Line, frozen=True, tag="status"):
     """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count.
 
-    threshold: from which score a present subject matches; expected: what that means, where measured. firmware: what runs.
+    threshold: from which score a present subject matches; expected: what that means, if measured. firmware: what runs.
     """
 
     state: State

@@ -32,9 +32,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("certificates"))
 
 
-def look(folder: Path, port: int, **files: object) -> list[Finding]:
-    """With nothing in systemd's store."""
-    mqtt = MqttOptions(host="localhost", port=port, **{name: str(path) for name, path in files.items()})
+def look(folder: Path, port: int, ca: Path, own: tuple[Path | str, Path | str] = ("", "")) -> list[Finding]:
+    """With nothing in systemd's store. own: a client's certificate and its key."""
+    certificate, key = map(str, own)
+    mqtt = MqttOptions(
+        host="localhost", port=port, ca_file=str(ca), client_cert_file=certificate, client_key_file=key
+    )
     return list(broker_findings(mqtt, Host(root=folder, run=ScriptedCommands({})), SystemClock().now()))
 
 
@@ -46,7 +49,7 @@ def test_a_broker_of_our_authority_is_verified_and_its_certificates_days_are_tol
     authority: Authority, tmp_path: Path
 ) -> None:
     with server(tmp_path, authority.issue("good")) as broker:
-        *_, connected, verified = look(tmp_path, broker.port, ca_file=authority.ca)
+        *_, connected, verified = look(tmp_path, broker.port, authority.ca)
     assert (connected.level, connected.text) == (
         "ok",
         f"localhost:{broker.port} (127.0.0.1) takes connections",
@@ -72,7 +75,7 @@ def test_what_is_not_verified_is_wrong_and_says_why(
     certificate = authority.issue(f"bad-{tmp_path.name}", names, expired=expired)
     ca = Authority(tmp_path / "other").ca if other else authority.ca
     with server(tmp_path, certificate) as broker:
-        last = look(tmp_path, broker.port, ca_file=ca)[-1]
+        last = look(tmp_path, broker.port, ca)[-1]
     assert last.level == "wrong"
     assert any(word in last.text for word in words.split("|")), last
     assert last.hint
@@ -83,10 +86,8 @@ def test_a_broker_that_wants_a_client_certificate(authority: Authority, tmp_path
     key.chmod(0o600)
     wanting = ("require_certificate true", f"cafile {authority.ca}")
     with server(tmp_path, authority.issue("strict"), *wanting) as broker:
-        without = look(tmp_path, broker.port, ca_file=authority.ca)[-1]
-        with_it = look(
-            tmp_path, broker.port, ca_file=authority.ca, client_cert_file=own, client_key_file=key
-        )[-1]
+        without = look(tmp_path, broker.port, authority.ca)[-1]
+        with_it = look(tmp_path, broker.port, authority.ca, (own, key))[-1]
     assert (without.level, "wants a client certificate" in without.text) == ("note", True), without
     assert "is verified" in with_it.text
 
