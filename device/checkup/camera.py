@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RIBBON = "power off, ribbon out and in again at both ends; camera_auto_detect=1 in config.txt (docs/troubleshooting.md)"
 # libcamera's own needs: the sensor's graph, the picture's device, and memory for its buffers.
-CSI_NODES = ("media[0-9]*", "video[0-9]*", "dma_heap/*")
+CSI_NODES = (("media[0-9]*",), ("video[0-9]*",), ("dma_heap/*", "udmabuf"))
 SLOW = 0.5
 
 
@@ -78,10 +78,11 @@ def csi(host: Host, installed: Callable[[str], bool]) -> Iterator[Finding]:
     if not installed("picamera2"):
         hint = "sudo apt install python3-picamera2, and an environment made with --system-site-packages"
         yield Finding("camera", "wrong", "picamera2 cannot be imported", hint)
-    for pattern in CSI_NODES:
-        nodes = sorted(host.path("dev").glob(pattern))
+    for patterns in CSI_NODES:
+        nodes = [node for pattern in patterns for node in sorted(host.path("dev").glob(pattern))]
         if not nodes:
-            yield Finding("camera", "wrong", f"no /dev/{pattern}: the kernel shows no camera", RIBBON)
+            text = f"no /dev/{' or '.join(patterns)}: the kernel shows no camera"
+            yield Finding("camera", "wrong", text, RIBBON)
             return
         if not any(host.vision.may_use(node) for node in nodes):
             text = f"the vision service's user may not use {nodes[0]}"
