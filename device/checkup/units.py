@@ -66,9 +66,10 @@ STATE = (
     "FragmentPath",
     "DropInPaths",
 )
+FILTER = "SystemCallFilter"
 # What a drop-in may widen without a property that could be compared in a line.
 WIDE = (
-    "SystemCallFilter",
+    FILTER,
     "DeviceAllow",
     "ReadWritePaths",
     "BindPaths",
@@ -101,30 +102,38 @@ def unit_findings(host: Host) -> Iterator[Finding]:
 
 def service(host: Host, unit: str) -> Iterator[Finding]:
     """One of them."""
-    wanted = HARDENING[unit]
-    names = ",".join((*STATE, *wanted))
+    names = ",".join((*STATE, FILTER, *HARDENING[unit]))
     said = host.run("systemctl", "show", unit, f"--property={names}")
     loaded = dict(line.split("=", 1) for line in said.text.splitlines() if "=" in line)
-    if not said.well or loaded.get("LoadState") != "loaded":
-        text = f"{unit} is {loaded.get('LoadState', 'not known')}: {said.text[:80] if not said.well else ''}".rstrip(
-            ": "
-        )
+    if not said.well:
+        yield Finding("units", "wrong", f"{unit}: {said.text[:120]}", f"systemctl status {unit}")
+        return
+    if loaded.get("LoadState") != "loaded":
+        text = f"{unit} is {loaded.get('LoadState', 'not known')}"
         yield Finding("units", "wrong", text, "install the units again (README.md, On a device)")
         return
     yield state(unit, loaded)
     if loaded.get("NeedDaemonReload") == "yes":
-        yield Finding(
-            "units", "note", f"{unit}: its file changed since it was read", "sudo systemctl daemon-reload"
-        )
+        text = f"{unit}: its file changed since it was read"
+        yield Finding("units", "note", text, "sudo systemctl daemon-reload")
     if (restarts := loaded.get("NRestarts", "0")) not in ("0", "1"):
         hint = f"journalctl -u {unit} -b says why; 200 a day, then the board starts anew"
         yield Finding("units", "note", f"{unit} was started again {restarts} times", hint)
+    yield from sandbox(host, unit, loaded)
+
+
+def sandbox(host: Host, unit: str, loaded: dict[str, str]) -> Iterator[Finding]:
+    """What it may do, compared with what it was shipped with."""
+    wanted = HARDENING[unit]
     drop_ins = {Path(name): directives(host, name) for name in loaded.get("DropInPaths", "").split()}
-    weaker = {name: value for name, value in wanted.items() if differs(value, loaded.get(name, value))}
+    weaker = [name for name, value in wanted.items() if differs(value, loaded.get(name, value))]
     for name in weaker:
         yield weakened(unit, name, loaded[name], wanted[name], drop_ins)
+    if loaded.get(FILTER) == "":  # shown as a long list of calls, so that only its absence is plain
+        weaker.append(FILTER)
+        yield weakened(unit, FILTER, "", "@system-service without most of its privileged part", drop_ins)
     for path, found in drop_ins.items():
-        if wide := [name for name in WIDE if name in found]:
+        if wide := [name for name in WIDE if name in found and name not in weaker]:
             text = f"{path} changes {', '.join(wide)} of {unit}"
             yield Finding("units", "note", text, f"is that meant? systemctl cat {unit}")
     missing = [name for name in wanted if name not in loaded]

@@ -42,7 +42,7 @@ from device.checkup.host import Host
 from device.checkup.models import model_findings
 from device.checkup.power import power_findings
 from device.checkup.runner import Check, examine
-from device.checkup.service import ANSWER_S, ask, forwarder_findings, vision_findings
+from device.checkup.service import ANSWER_S, ask, forwarder_findings, printable, vision_findings
 from device.checkup.units import unit_findings
 from device.checkup.update import update_findings
 from device.checkup.versions import version_findings
@@ -188,9 +188,10 @@ def configured_point(config: Config) -> tuple[OperatingPoint, str]:
 def text(report: Report) -> Iterator[str]:
     """The report as people read it."""
     for finding in report.findings:
-        yield f"{finding.level:<6}{finding.what:<9}{finding.text}"
+        # Some of these words came from files, programs and the network.
+        yield f"{finding.level:<6}{finding.what:<9}{printable(finding.text)}"
         if finding.hint and finding.level != "ok":
-            yield f"{'':<15}{finding.hint}"
+            yield f"{'':<15}{printable(finding.hint)}"
     yield ""
     if report.expected is not None:
         yield from outlook(report, report.expected)

@@ -44,7 +44,12 @@ def systemd(root: Path, enabled: str = "enabled", **changed: dict[str, str]) -> 
     answers: dict[str, Said | str] = {"systemctl is-enabled": Said(int(enabled != "enabled"), enabled)}
     for unit in SERVICES:
         state = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "NRestarts": "0"}
-        state |= {"NeedDaemonReload": "no", "DropInPaths": "", **HARDENING[unit]}
+        state |= {
+            "NeedDaemonReload": "no",
+            "DropInPaths": "",
+            "SystemCallFilter": "read write",
+            **HARDENING[unit],
+        }
         state |= changed.get(unit.removeprefix("porter-").removesuffix(".service"), {})
         answers[f"systemctl show {unit}"] = "\n".join(f"{name}={value}" for name, value in state.items())
     return Host(root=root, run=ScriptedCommands(answers), root_user=True)
@@ -79,6 +84,17 @@ def test_a_drop_in_that_weakens_a_unit_is_named_with_what_it_weakens(tmp_path: P
         f"porter-vision.service has IPAddressDeny=(nothing), shipped is 0.0.0.0/0 ::/0: by /{drop_in}"
     )
     assert f"/{drop_in} changes Environment of porter-vision.service" in said(found, "note")
+
+
+def test_a_drop_in_that_takes_the_filter_of_system_calls_away_is_wrong(tmp_path: Path) -> None:
+    drop_in = "run/systemd/system/porter-forward.service.d/f.conf"
+    tree(tmp_path, {drop_in: "[Service]\nSystemCallFilter=\n"})
+    found = list(
+        unit_findings(systemd(tmp_path, forward={"SystemCallFilter": "", "DropInPaths": f"/{drop_in}"}))
+    )
+    (text,) = wrong(found)
+    assert text.startswith("porter-forward.service has SystemCallFilter=(nothing)")
+    assert text.endswith(f"by /{drop_in}")
 
 
 def test_a_unit_file_that_is_wider_itself_is_wrong(tmp_path: Path) -> None:

@@ -137,6 +137,14 @@ def test_troubles_are_wrong_and_bring_their_hints(tmp_path: Path, capsys: pytest
     assert "no frame from cam0 yet" in out
 
 
+def test_what_others_say_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    loud = msgspec.structs.replace(HEALTHY, camera="c\x1b[2J")
+    with device(tmp_path, loud) as config:
+        lines = "\n".join(doctor.text(report(tmp_path, config)))
+    assert "c?[2J gives" in lines
+    assert "\x1b" not in lines
+
+
 def test_a_ledger_that_was_changed_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "consent-ledger.jsonl").write_text('{"seq":1}\n')
     with device(tmp_path) as config:
