@@ -14,10 +14,19 @@ OPENSSL_S = 10.0
 
 def ends_ns(path: str) -> int | None:
     """When the first certificate in this PEM file ends (UTC, ns); None where openssl is missing or cannot read it."""
+    return _asked("-in", path)
+
+
+def ends_of(pem: str) -> int | None:
+    """The same of a certificate that is no file."""
+    return _asked(given=pem)
+
+
+def _asked(*options: str, given: str = "") -> int | None:
     try:
         said = subprocess.run(
-            ["openssl", "x509", "-noout", "-enddate", "-in", path],
-            stdin=subprocess.DEVNULL,
+            ["openssl", "x509", "-noout", "-enddate", *options],
+            input=given,
             capture_output=True,
             text=True,
             timeout=OPENSSL_S,

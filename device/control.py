@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
 
 from device.errors import PorterError
-from device.payloads import ModelInfo, Trouble
+from device.payloads import ModelInfo, Trouble, rfc3339
 from device.records import EnrolmentSummary, Expected, PoseName, PoseState
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class SubjectLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ServiceStatus(Line, frozen=True, tag="status"):
     """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count.
 
-    threshold: the score from which one of the present subjects matches; expected: what that means, where measured.
+    threshold: from which score a present subject matches; expected: what that means, if measured. firmware: what runs.
     """
 
     state: State
@@ -156,6 +155,7 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     uptime_s: float
     threshold: float
     expected: Expected | None
+    firmware: str = ""
 
 
 class Switched(Line, frozen=True, tag="switched"):
@@ -327,4 +327,4 @@ def subject_line(subject: Subject, now_utc_ns: int) -> SubjectLine:
 
 def utc_date(utc_ns: int) -> str:
     """The UTC day of a moment, `YYYY-MM-DD`."""
-    return datetime.fromtimestamp(utc_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d")
+    return rfc3339(utc_ns)[:10]

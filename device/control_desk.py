@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from device import __version__
 from device.consent_desk import ConsentDesk
 from device.control import (
     EnrolRequest,
@@ -170,6 +171,7 @@ class ControlDesk:
             uptime_s=round((self._clock.now().boot_ns - self._started_ns) / 1e9, 1),
             threshold=pipeline.sightings.threshold,
             expected=pipeline.sightings.expected,
+            firmware=__version__,
         )
 
     def _rotate(self) -> Rotated:

@@ -16,6 +16,7 @@ from device.errors import ConfigError, StorageError
 
 SHARED = "shared"
 OUTBOX = "outbox.sqlite"
+GALLERY = "gallery.sqlite"
 LEDGER = "consent-ledger.jsonl"
 BOARD = "state.json"
 FORWARD = "forward"

@@ -272,12 +272,14 @@ class ForwarderState(Payload, frozen=True):
     """What the forwarder says of itself to `porter status` (`/run/porter/forward/state.json`), which shows it as it is.
 
     `boot_ns` (CLOCK_BOOTTIME) is refreshed every few seconds: an older one means that the forwarder is gone.
+    `firmware` is the version that runs; empty from before there was one.
     """
 
     boot_ns: int
     broker: str
     connection: str
     troubles: list[Trouble]
+    firmware: str = ""
 
 
 class ServiceState(Payload, frozen=True):

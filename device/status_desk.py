@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from device import __version__
 from device.errors import StorageError
 from device.payloads import ForwarderState
 
@@ -44,7 +45,7 @@ class StatusDesk:
         if shown == self._shown and now.boot_ns - self._shown_ns < REFRESH_NS:
             return
         try:
-            self._record.show(ForwarderState(now.boot_ns, broker, connection, standing))
+            self._record.show(ForwarderState(now.boot_ns, broker, connection, standing, __version__))
         except StorageError as error:
             if not self._failed:
                 log.warning("status_not_shown text=%r", error.message)

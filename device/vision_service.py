@@ -36,7 +36,7 @@ from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
 from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
-from device.folders import BOARD, LEDGER, OUTBOX, existing_folder, shared_folder
+from device.folders import BOARD, GALLERY, LEDGER, OUTBOX, existing_folder, shared_folder
 from device.logs import setup_logging
 from device.options import LogOptions
 from device.options_delivery import MqttOptions
@@ -166,7 +166,7 @@ class VisionService:
         embedder = built.models.embedder
         key = read_device_key(self._credentials_dir, state_dir)
         gallery = SqliteGallery(
-            state_dir / "gallery.sqlite",
+            state_dir / GALLERY,
             simulated=config.camera.source == "files",
             embedder=embedder.manifest.name,
             embedder_sha256=embedder.variant.sha256,

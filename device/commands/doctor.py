@@ -1,63 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check this device, and say what to expect of its recognition.
 
-Looks at the configuration, the models' files, the running service and the consent ledger, and prints what is wrong
-with a hint each. Then, for the gallery as it is, how often a stranger's visit is expected to end in a match and how
-often a subject's first look is missed, with 95 % intervals; and the same for galleries of other sizes, since more
-subjects need a higher threshold. `--subjects N` asks for a size of your own; it needs no running service.
+Looks at the configuration, both services and how systemd has them, camera, zone, models, what the models run on,
+gallery, consent ledger, the way to the broker, clock, disk, power, updates and versions, and says what is wrong and
+what to do.
+It is done within 10 seconds whatever hangs, changes nothing, and disturbs no service: it opens no camera, no gallery in
+use and no MQTT session. As an ordinary user of the group porter it says what it may not see; `sudo porter doctor` sees
+all. Exit code 0: nothing is wrong (there may be notes), 1: something is, 2: wrong use.
+
+Then, for the gallery as it is, how often a stranger's visit is expected to end in a match and how often a subject's
+first look is missed, with 95 % intervals; and the same for galleries of other sizes, since more subjects need a higher
+threshold. `--subjects N` asks for a size of your own, on any machine: only configuration and models are looked at.
 
 The rates are those of public press photos (the data are named): a door is darker and people hurry. They are for
-choosing, not for promising.
+choosing, not for promising. What each line means: docs/troubleshooting.md, which has the form of `--json` as well.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from device import __version__
+from device.adapters.board_pi import board_model
 from device.adapters.clock import SystemClock
-from device.adapters.models_folder import check_file, load_manifest, pick_variant
+from device.adapters.control_client import ControlClient
+from device.adapters.models_folder import load_manifest, pick_variant
+from device.adapters.vitals_linux import LinuxVitals
 from device.assembly import models_folder, operating_point
-from device.broker_access import tls_files, too_open
-from device.certificates import days_left, ends_ns, said
+from device.checkup.broker import broker_findings
+from device.checkup.camera import camera_findings
+from device.checkup.clock import clock_findings
+from device.checkup.delegate import delegate_findings
+from device.checkup.disk import disk_findings
+from device.checkup.finding import Finding, Level
+from device.checkup.gallery import gallery_findings, ledger_findings
+from device.checkup.host import Host
+from device.checkup.models import model_findings
+from device.checkup.power import power_findings
+from device.checkup.runner import Check, examine
+from device.checkup.service import ANSWER_S, ask, forwarder_findings, printable, vision_findings
+from device.checkup.units import unit_findings
+from device.checkup.update import update_findings
+from device.checkup.versions import version_findings
+from device.checkup.zone import zone_findings
 from device.commands.check_config import notes
-from device.commands.common import add_service_arguments, client
-from device.commands.configured import service_config, there
-from device.commands.ledger import read
-from device.control import ServiceStatus, ServiceUnavailable, StatusRequest
-from device.errors import InputError, PorterError
-from device.folders import LEDGER
+from device.commands.common import add_service_arguments, socket_path
+from device.commands.configured import DEFAULT_CONFIG, service_config
+from device.control import ServiceStatus
+from device.errors import InputError
+from device.folders import FORWARD, FORWARDER, LEDGER
 from device.options import Config
+from device.payloads import rfc3339
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Expected
-from device.vigil import WARN_DAYS
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from device.control import ServiceUnavailable
     from device.recognition.operating_point import OperatingPoint
+    from device.records import Stamp
 
-Level = Literal["ok", "note", "wrong"]
 SIZES = (1, 10, 50, 100, 250, 500)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. hint: what to do, where it is not well."""
-
-    what: str
-    level: Level
-    text: str
-    hint: str = ""
+ORDER = """
+config service camera zone models delegate gallery ledger broker clock disk power units update versions
+""".split()  # noqa: SIM905  one name a line would be 15 lines
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All of it, as `--json` prints it. expected: for the gallery as it is, or as asked for; None where unmeasured."""
+    """All of it, as `--json` prints it (docs/troubleshooting.md). `v` counts up where a reader must change.
 
+    expected: for the gallery as it is, or as asked for; None where unmeasured.
+    """
+
+    v: Literal[1]
+    device: str
+    firmware: str
+    at: str
+    counts: dict[Level, int]
     findings: list[Finding]
     target_fpir: float
     fixed_threshold: float | None
@@ -79,35 +104,78 @@ def run(args: argparse.Namespace) -> int:
     """Prints the report; 0 nothing is wrong, 1 something is."""
     if args.subjects is not None and not 1 <= args.subjects <= MAX_SUBJECTS:
         raise InputError(f"--subjects {args.subjects}: expected 1 to {MAX_SUBJECTS}")
-    config = service_config(args)
-    report = examine(args, config)
-    print(msgspec.json.encode(report).decode() if args.json else "\n".join(text(report)))
-    return int(any(finding.level == "wrong" for finding in report.findings))
+    found = report(args, service_config(args), Host())
+    print(msgspec.json.encode(found).decode() if args.json else "\n".join(text(found)))
+    return int(found.counts["wrong"] > 0)
 
 
-def examine(args: argparse.Namespace, config: Config) -> Report:
-    """Looks at everything; nothing that is missing ends it. Raises InputError where there is no such embedder."""
-    findings = [Finding("config", "note", note) for note in notes(config)]
-    status: ServiceStatus | None = None
-    try:
-        status = client(args).ask(StatusRequest(), ServiceStatus)
-    except ServiceUnavailable as error:
-        # Who asks what N subjects would mean may be anywhere; who asks about this device expects one that runs.
-        findings.append(Finding("service", "note" if args.subjects else "wrong", error.message, error.hint))
-    else:
-        findings += service_findings(status)
-    findings += [*model_findings(config), ledger_finding(Path(config.device.state_dir) / LEDGER)]
-    findings += broker_findings(config)
+def report(args: argparse.Namespace, config: Config, host: Host) -> Report:
+    """Looks at everything, whatever is missing or hangs. Raises InputError where there is no such embedder."""
     point, data = configured_point(config)
-    expected = point.expected(args.subjects) if args.subjects else (status.expected if status else None)
+    now = SystemClock().now()
+    answer = ask(ControlClient(socket_path(args, DEFAULT_CONFIG), timeout_s=ANSWER_S))
+    status = answer if isinstance(answer, ServiceStatus) else None
+    checks = basic_checks(config, answer, needed=args.subjects is None)
+    if args.subjects is None:
+        checks += device_checks(config, host, answer, now)
+    findings = sorted(examine(checks), key=lambda finding: ORDER.index(finding.what))
+    counted = Counter(finding.level for finding in findings)
+    levels: tuple[Level, ...] = ("ok", "note", "wrong")
     return Report(
+        v=1,
+        device=config.device.id,
+        firmware=__version__,
+        at=rfc3339(now.utc_ns),
+        counts={level: counted[level] for level in levels},
         findings=findings,
         target_fpir=config.recognition.target_fpir,
         fixed_threshold=config.recognition.threshold,
-        expected=expected,
+        expected=point.expected(args.subjects) if args.subjects else (status.expected if status else None),
         sizes=[found for size in SIZES if (found := point.expected(size)) is not None],
         data=data,
     )
+
+
+def basic_checks(config: Config, answer: ServiceStatus | ServiceUnavailable, *, needed: bool) -> list[Check]:
+    """What can be looked at on any machine."""
+    return [
+        Check("config", lambda: [Finding("config", "note", note) for note in notes(config)]),
+        Check("service", lambda: vision_findings(answer, needed=needed)),
+        Check("models", lambda: model_findings(config)),
+    ]
+
+
+def device_checks(
+    config: Config, host: Host, answer: ServiceStatus | ServiceUnavailable, now: Stamp
+) -> list[Check]:
+    """What is of this device alone."""
+    state_dir = Path(config.device.state_dir)
+    forwarder = Path(config.device.run_dir) / FORWARD / FORWARDER
+    inference, source = config.inference, config.camera.source
+    return [
+        Check("service", lambda: forwarder_findings(forwarder, now)),
+        Check("camera", lambda: camera_findings(config.camera, host, answer)),
+        Check("zone", lambda: zone_findings(config.zone, config.camera, detector_px(config))),
+        Check("delegate", lambda: delegate_findings(config, host, answer)),
+        Check("gallery", lambda: gallery_findings(config, host, answer)),
+        Check("ledger", lambda: ledger_findings(state_dir / LEDGER)),
+        Check("broker", lambda: broker_findings(config.mqtt, host, now)),
+        Check("clock", lambda: clock_findings(host, state_dir, now)),
+        Check("disk", lambda: disk_findings(host, state_dir)),
+        Check(
+            "power",
+            lambda: power_findings(host, LinuxVitals(state_dir, host.root).read(), board_model(host.root)),
+        ),
+        Check("units", lambda: unit_findings(host)),
+        Check("update", lambda: update_findings(host)),
+        Check("versions", lambda: version_findings(host, inference, source, answer, forwarder, now)),
+    ]
+
+
+def detector_px(config: Config) -> tuple[int, int]:
+    """Width and height of the configured detector's input."""
+    picture = load_manifest(models_folder(config), config.models.detector).input
+    return picture.width_px, picture.height_px
 
 
 def configured_point(config: Config) -> tuple[OperatingPoint, str]:
@@ -117,79 +185,13 @@ def configured_point(config: Config) -> tuple[OperatingPoint, str]:
     return operating_point(config, variant), variant.scores.data if variant.scores else ""
 
 
-def service_findings(status: ServiceStatus) -> Iterator[Finding]:
-    """What the running service says of itself."""
-    for trouble in status.troubles:
-        yield Finding("service", "wrong", f"{trouble.code}: {trouble.text}", trouble.hint)
-    if status.simulated:
-        yield Finding("camera", "note", f"{status.camera} shows files: a simulation")
-    if status.state == "paused":
-        yield Finding("service", "note", "paused: nobody is looked at", "porter resume")
-    elif status.frames == 0:
-        yield Finding("camera", "wrong", f"no frame from {status.camera} yet", "journalctl -u porter-vision")
-    else:
-        yield Finding("camera", "ok", f"{status.camera} gives {status.fps:.1f} frames a second")
-    if status.subjects == 0:
-        hint = "porter enrol --label NAME --policy policy.md"
-        yield Finding("gallery", "note", "nobody is enrolled, so nobody is compared", hint)
-
-
-def model_findings(config: Config) -> Iterator[Finding]:
-    """Whether the configured models' files are what their manifests say."""
-    folder = models_folder(config)
-    for name in (config.models.detector, config.models.embedder):
-        try:
-            manifest = load_manifest(folder, name)
-            variant = pick_variant(manifest, config.inference.delegate)
-            check_file(folder, manifest, variant)
-        except PorterError as error:
-            yield Finding("models", "wrong", error.message, error.hint)
-        else:
-            yield Finding("models", "ok", f"{name} ({variant.name}) is what its manifest says")
-
-
-def broker_findings(config: Config) -> Iterator[Finding]:
-    """The files that the configuration names for the broker; credentials are systemd's, and only the service's."""
-    mqtt, now = config.mqtt, SystemClock().now()
-    for name in too_open(mqtt):
-        yield Finding("broker", "wrong", f"{name}: every user of this device may read it", f"chmod o= {name}")
-    files = tls_files(mqtt, None)
-    if not mqtt.tls or not (files.ca_file or files.cert_file):
-        return
-    try:
-        files.context()
-    except InputError as error:
-        yield Finding("broker", "wrong", error.message, error.hint)
-        return
-    for name in filter(None, (files.ca_file, files.cert_file)):
-        ends = ends_ns(name)
-        if ends is None:
-            yield Finding("broker", "note", f"{name}: when it ends cannot be read here (openssl is missing?)")
-            continue
-        level: Level = "wrong" if days_left(ends, now.utc_ns) < WARN_DAYS else "ok"
-        hint = "issue a new one (docs/broker.md)" if level == "wrong" else ""
-        yield Finding("broker", level, said(name, ends, now.utc_ns), hint)
-
-
-def ledger_finding(path: Path) -> Finding:
-    """Whether every line of the consent ledger is in its place."""
-    if not there(path):
-        return Finding("ledger", "note", f"{path}: nothing was ever written; no service has run here")
-    try:
-        entries, _ = read(path)
-    except InputError as error:
-        return Finding("ledger", "note", error.message, error.hint)
-    except PorterError as error:
-        return Finding("ledger", "wrong", error.message, error.hint)
-    return Finding("ledger", "ok", f"{len(entries)} entries, every one in its place")
-
-
 def text(report: Report) -> Iterator[str]:
     """The report as people read it."""
     for finding in report.findings:
-        yield f"{finding.level:<6}{finding.what:<9}{finding.text}"
+        # Some of these words came from files, programs and the network.
+        yield f"{finding.level:<6}{finding.what:<9}{printable(finding.text)}"
         if finding.hint and finding.level != "ok":
-            yield f"{'':<15}{finding.hint}"
+            yield f"{'':<15}{printable(finding.hint)}"
     yield ""
     if report.expected is not None:
         yield from outlook(report, report.expected)
@@ -203,6 +205,8 @@ def text(report: Report) -> Iterator[str]:
             missed = share(each.fnir, each.fnir_95)
             yield f"  {each.subjects:>8}  {each.threshold:>9.3f}  {rate(each.fpir):<26}  {missed}"
         yield f"data: {report.data}"
+        yield ""
+    yield ", ".join(f"{number} {level}" for level, number in report.counts.items())
 
 
 def outlook(report: Report, expected: Expected) -> Iterator[str]:

@@ -218,6 +218,59 @@ def a_command_from_the_broker_reaches_the_process_that_sees() -> str:
 
 
 @check
+def the_doctor_finds_nothing_wrong_and_disturbs_nobody() -> str:
+    run("useradd", "--groups", "porter", "helper")
+    said = {}
+    for user in ("root", "helper"):
+        before = [shown(service, "MainPID", "NRestarts") for service in SERVICES]
+        heard = run("journalctl", "-u", "porter-forward", "-u", "porter-vision", "-o", "cat", "--no-pager")
+        began = time.monotonic()
+        report = json.loads(run("runuser", "-u", user, "--", PORTER, "doctor", "--json", good=False))
+        seconds = time.monotonic() - began
+        after = [shown(service, "MainPID", "NRestarts") for service in SERVICES]
+        assert (before, status_line("porter-forward").endswith(": connected")) == (after, True)
+        news = run("journalctl", "-u", "porter-forward", "-u", "porter-vision", "-o", "cat", "--no-pager")
+        assert not re.search("lost|taken over|error|locked", news.removeprefix(heard), re.I), news[-1000:]
+        # This container has the host's clock, which may be nobody's.
+        bad = [each for each in report["findings"] if each["level"] == "wrong" and "clock" not in str(each)]
+        assert not bad, bad
+        assert seconds < 10, f"{seconds:.1f} s"
+        said[user] = f"{report['counts']['ok']} ok in {seconds:.1f} s"
+        well = {each["what"] for each in report["findings"] if each["level"] == "ok"}
+        assert well >= {
+            "camera",
+            "models",
+            "delegate",
+            "gallery",
+            "broker",
+            "units",
+            "versions",
+        }, well
+    return str(said)
+
+
+def doctors_word(what: str) -> str:
+    """What is wrong with it, as root's doctor says."""
+    report = json.loads(run(PORTER, "doctor", "--json", good=False))
+    return " | ".join(
+        each["text"] for each in report["findings"] if (each["what"], each["level"]) == (what, "wrong")
+    )
+
+
+@check
+def a_drop_in_that_weakens_a_unit_is_named_by_the_doctor() -> str:
+    drop_in("porter-vision", "[Service]\nIPAddressDeny=\nLimitCORE=infinity\n")
+    said = doctors_word("units")
+    no_drop_in("porter-vision")
+    assert "porter-vision.service has IPAddressDeny=(nothing)" in said, said
+    assert (
+        "LimitCORE=infinity, shipped is 0: by /run/systemd/system/porter-vision.service.d/test.conf" in said
+    )
+    assert not doctors_word("units")
+    return "IPAddressDeny and LimitCORE"
+
+
+@check
 def a_real_node_exporter_reads_the_metrics() -> str:
     folder, address = "/run/porter/forward", "127.0.0.1:9199"
     assert stat.S_IMODE(Path(f"{folder}/porter.prom").stat().st_mode) == 0o644
@@ -324,6 +377,18 @@ def stopping_is_quick_and_clean() -> str:
     assert seconds < 30
     assert not list(Path("/var/lib/systemd/coredump").glob("*"))
     return f"{seconds:.1f} s"
+
+
+@check
+def the_doctor_reads_a_closed_gallery_and_leaves_nothing_behind() -> str:
+    folder = Path("/var/lib/porter")
+    before = {path.name: path.stat().st_uid for path in folder.iterdir()}
+    report = json.loads(run(PORTER, "doctor", "--json", good=False))
+    assert {path.name: path.stat().st_uid for path in folder.iterdir()} == before
+    texts = [each["text"] for each in report["findings"] if each["what"] == "gallery"]
+    assert f"{folder}/gallery.sqlite: whole, simulated, 1 subjects" in texts, texts
+    assert "porter-vision.service is inactive" in doctors_word("units")
+    return str(texts[0])
 
 
 check(card.the_settings_of_a_card_are_taken_sealed_and_deleted)

@@ -185,6 +185,25 @@ def rauc_knows_the_slot_that_runs_and_only_porter_decides_about_updates(rig: Rig
 
 
 @check
+def the_doctor_finds_nothing_wrong_but_what_the_test_itself_is(rig: Rig) -> str:
+    """An emulator has no time server, and is slower than the checks' limits; the certificates here live for days."""
+    ours = re.compile("clock|ends on|did not come to its end|no answer within")
+    counts = []
+    for command in ("sudo porter doctor --json", "porter doctor --json"):
+        report = json.loads(rig.ssh(command, good=False, seconds=400))
+        bad = [each for each in report["findings"] if each["level"] == "wrong" and not ours.search(str(each))]
+        assert not bad, (command, bad)
+        counts.append(report["counts"])
+        if command.startswith("sudo"):
+            said = " | ".join(each["text"] for each in report["findings"])
+            # The authority is a credential, sealed on the data partition: root can look at it, and at TLS by it.
+            assert "the credential porter.mqtt-ca ends on" in said or "did not come" in said, said
+            assert "slot a runs, and boots next" in said or "rauc: no answer" in said, said
+            assert "is as narrow as it was shipped" in said or "did not come" in said, said
+    return f"{counts}, by root and by admin"
+
+
+@check
 def the_first_frame_came_in_time(rig: Rig) -> str:
     lines = rig.ssh(
         "journalctl -b -o short-monotonic --no-pager -u porter-vision -u porter-forward"
