@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from device.adapters.camera_files import FilesCamera, kind_of
 from device.adapters.models_folder import default_folder, load_manifest
+from device.daylight import DaylightRule
 from device.errors import InputError
 from device.inference import open_interpreter
 from device.payloads import CameraInfo, InferenceTimes, ModelHashes, ModelInfo
+from device.picture import Picture, PictureSettings
 from device.pipeline import Pipeline
 from device.recognition.events import EventMaker
 from device.recognition.operating_point import OperatingPoint
@@ -250,7 +252,30 @@ def unfit(task: str, model: LoadedModel, why: str) -> InputError:
     )
 
 
-def make_camera(config: Config, clock: Clock, lores_px: tuple[int, int]) -> Camera:
+def picture_settings(config: Config) -> PictureSettings:
+    """The section `picture` in plain values."""
+    picture = config.picture
+    return PictureSettings(
+        focus=picture.focus,
+        lens_dioptres=picture.lens_dioptres,
+        exposure=picture.exposure,
+        ev=picture.ev,
+        max_exposure_ms=picture.max_exposure_ms,
+        exposure_ms=picture.exposure_ms,
+        gain=picture.gain,
+        metering=picture.metering,
+        mains_hz=picture.mains_hz,
+        hdr=picture.hdr,
+        night_max_exposure_ms=picture.night_max_exposure_ms,
+        daylight=DaylightRule(
+            picture.night, picture.night_below_lux, picture.day_above_lux, ns(picture.night_dwell_s)
+        ),
+    )
+
+
+def make_camera(
+    config: Config, clock: Clock, lores_px: tuple[int, int], picture: Picture | None = None
+) -> Camera:
     """The configured camera, not yet open. Only the adapter that is asked for is imported."""
     options = config.camera
     size = options.width_px, options.height_px
@@ -258,7 +283,12 @@ def make_camera(config: Config, clock: Clock, lores_px: tuple[int, int]) -> Came
         from device.adapters.camera_picamera2 import Picamera2Camera
 
         return Picamera2Camera(
-            camera_number(options.path), clock, *size, lores_px=lores_px, rate_hz=options.rate_hz
+            camera_number(options.path),
+            clock,
+            *size,
+            lores_px=lores_px,
+            rate_hz=options.rate_hz,
+            picture=picture or Picture(picture_settings(config)),
         )
     if options.source == "usb":
         from device.adapters.camera_video import UsbCamera

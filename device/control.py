@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from device.errors import PorterError
-from device.payloads import ModelInfo, Trouble
+from device.payloads import Light, ModelInfo, Trouble
 from device.records import EnrolmentSummary, Expected, PoseName, PoseState
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count.
 
     threshold: the score from which one of the present subjects matches; expected: what that means, where measured.
+    light: for what light the camera is set; empty where it does not say.
     """
 
     state: State
@@ -156,6 +157,7 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     uptime_s: float
     threshold: float
     expected: Expected | None
+    light: Light = ""
 
 
 class Switched(Line, frozen=True, tag="switched"):

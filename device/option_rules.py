@@ -44,6 +44,7 @@ def rules(config: Config) -> Iterator[Violation]:
     """What holds between options; each option is within its own limits already."""
     yield from _path_rules(config)
     yield from _camera_rules(config)
+    yield from _picture_rules(config)
     yield from _recognition_rules(config)
     yield from _mqtt_rules(config)
 
@@ -90,6 +91,16 @@ def _camera_rules(config: Config) -> Iterator[Violation]:
     if camera.name in TOPIC_LEVELS:
         hint = "choose another name, e.g. cam0"
         yield "camera.name", "expected a name that is not a topic of the device itself", hint
+
+
+def _picture_rules(config: Config) -> Iterator[Violation]:
+    picture = config.picture
+    if picture.day_above_lux < 1.2 * picture.night_below_lux:
+        need = f"expected at least {1.2 * picture.night_below_lux:g} lux (1.2 times picture.night_below_lux)"
+        yield "picture.day_above_lux", need, "closer together, dusk would make it change all the time"
+    if picture.night_max_exposure_ms < picture.max_exposure_ms:
+        need = f"expected at least picture.max_exposure_ms ({picture.max_exposure_ms:g} ms)"
+        yield "picture.night_max_exposure_ms", need, "night is when it may expose longer: raise it"
 
 
 def _recognition_rules(config: Config) -> Iterator[Violation]:

@@ -30,7 +30,15 @@ from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
 from device.adapters.wish_file import FileWishes
-from device.assembly import camera_info, load_models, make_camera, make_events, make_pipeline, models_for
+from device.assembly import (
+    camera_info,
+    load_models,
+    make_camera,
+    make_events,
+    make_pipeline,
+    models_for,
+    picture_settings,
+)
 from device.capture import Capture
 from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
@@ -40,7 +48,9 @@ from device.folders import BOARD, LEDGER, OUTBOX, existing_folder, shared_folder
 from device.logs import setup_logging
 from device.options import LogOptions
 from device.options_delivery import MqttOptions
+from device.options_picture import PictureOptions
 from device.payloads import VisionFigures
+from device.picture import Picture
 from device.recogniser import Recogniser
 from device.registrar import Registrar
 from device.sealing import read_device_key
@@ -141,7 +151,8 @@ class VisionService:
 
     def _figures(self) -> VisionFigures:
         frames = self._recogniser.pipeline.counters.frames
-        return VisionFigures(self._desk.rate_hz, frames, self._built.models.times())
+        light = self._capture.picture.light
+        return VisionFigures(self._desk.rate_hz, frames, self._built.models.times(), light)
 
     def _tick(self) -> None:
         if not self._clock.now().synced:
@@ -158,9 +169,12 @@ class VisionService:
         return Built(models, maker, make_pipeline(config, models, maker))
 
     def _make_capture(self, config: Config, models: Models) -> Capture:
-        picture = models.detector.manifest.input
-        camera = make_camera(config, self._clock, (picture.width_px, picture.height_px))
-        return Capture(camera, self._slot, self._troubles, stall_after_s=config.camera.stall_after_s)
+        seen = models.detector.manifest.input
+        picture = Picture(picture_settings(config))
+        camera = make_camera(config, self._clock, (seen.width_px, seen.height_px), picture)
+        return Capture(
+            camera, self._slot, self._troubles, stall_after_s=config.camera.stall_after_s, picture=picture
+        )
 
     def _make_recogniser(self, config: Config, built: Built, state_dir: Path, run_dir: Path) -> Recogniser:
         embedder = built.models.embedder
@@ -236,13 +250,14 @@ class VisionService:
             built, models = self._built, models_for(new, self._config, self._built.models)
             if sight(new) != sight(self._config) or models is not built.models:
                 built = self._build(new, models)
-            if new.camera != self._config.camera or new.models != self._config.models:
+            if needs_another_camera(new, self._config):
                 self._switch_camera(new, built.models)
         except PorterError as error:
             self._troubles.raise_("config_rejected", error.message, error.hint)
             log.error("config_rejected text=%r", error.message)
             return
         self._config = new
+        self._capture.picture.change(picture_settings(new))
         logging.getLogger("porter").setLevel(new.log.level.upper())
         self._adopt(built)
         self._troubles.clear("config_rejected")
@@ -310,9 +325,17 @@ def capture_worker(capture: Capture, config: Config) -> Worker:
     return Worker("capture", capture.step, cleanup=capture.close, patience_s=patience_s)
 
 
+def needs_another_camera(new: Config, old: Config) -> bool:
+    """Whether a changed configuration wants the camera opened anew; the rest of `picture` it takes over as it runs."""
+    if (new.camera, new.models) != (old.camera, old.models):
+        return True
+    reopen = picture_settings(old).needs_reopening(picture_settings(new))
+    return reopen and new.camera.source == "picamera2"
+
+
 def sight(config: Config) -> Config:
     """The configuration without what means nothing to the parts that see."""
-    return msgspec.structs.replace(config, mqtt=MqttOptions(), log=LogOptions())
+    return msgspec.structs.replace(config, mqtt=MqttOptions(), log=LogOptions(), picture=PictureOptions())
 
 
 def refuse_restart_options(path: Path, old: Config, new: Config) -> None:

@@ -30,6 +30,8 @@ class StandinModule:
     cameras: how many are plugged in. stall_after: frames after which none come, until the camera is closed.
     late: a stalled capture is completed at the moment it is cancelled. fails: name of a method to the error it raises.
     granted: formats that `configure` grants, where not those asked. autofocus: whether the lens can move.
+    offers: controls beyond the frame's duration, to (least, greatest, default). metadata: of every frame, besides its
+    time stamp. `unplug` and `plug` take the cameras away and bring them back.
     old: answers a camera that is not there with an IndexError, as picamera2 once did.
     """
 
@@ -45,6 +47,8 @@ class StandinModule:
         granted: dict[str, str] | None = None,
         autofocus: bool = False,
         old: bool = False,
+        offers: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         timestamp_offset_ns: int = -30_000_000,
     ) -> None:
         self.clock = clock
@@ -54,13 +58,26 @@ class StandinModule:
         self.late = late
         self.fails = fails or {}
         self.granted = granted or {}
-        self.autofocus = autofocus
+        self.offers = {"FrameDurationLimits": (100, 200_000, 33333), **(offers or {})}
+        if autofocus:
+            self.offers |= {"AfMode": (0, 2, 0), "AfTrigger": (0, 1, 0), "LensPosition": (0.0, 15.0, 1.0)}
+        self.metadata = metadata or {}
         self.old = old
         self.timestamp_offset_ns = timestamp_offset_ns
         self.taken: list[int] = []  # cameras that somebody has open
         self.frames = 0
         self.held = 0  # requests that nobody has released
         self.configurations: list[dict[str, Any]] = []
+        self.set: list[dict[str, Any]] = []  # what `set_controls` was given, in order
+        self._there = cameras
+
+    def unplug(self) -> None:
+        """Frames end, and there is no camera any more."""
+        self.cameras, self.stall_after = 0, 0
+
+    def plug(self) -> None:
+        """The cameras are back."""
+        self.cameras, self.stall_after = self._there, None
 
     def Picamera2(self, number: int = 0) -> StandinCamera:  # noqa: N802  the name of the real class
         """Opens a camera, as the real constructor does."""
@@ -111,8 +128,9 @@ class StandinRequest:
         )
 
     def get_metadata(self) -> dict[str, Any]:
-        """The controls that go with the frame; here only its time stamp."""
-        return {"SensorTimestamp": self._module.clock.now().boot_ns + self._module.timestamp_offset_ns}
+        """The controls that go with the frame: its time stamp, and what the stand-in was told."""
+        stamp_ns = self._module.clock.now().boot_ns + self._module.timestamp_offset_ns
+        return {"SensorTimestamp": stamp_ns, **self._module.metadata}
 
     def release(self) -> None:
         """Gives the buffers back."""
@@ -131,9 +149,7 @@ class StandinCamera:
         self._configuration: dict[str, Any] | None = None
         self._running = False
         self._jobs: list[StandinJob] = []
-        self.camera_controls: dict[str, Any] = {"FrameDurationLimits": (100, 83333, 33333)}
-        if module.autofocus:
-            self.camera_controls["AfMode"] = (0, 2, 0)
+        self.camera_controls: dict[str, Any] = module.offers
 
     def create_preview_configuration(
         self,
@@ -180,6 +196,14 @@ class StandinCamera:
         """What `configure` granted."""
         return self._configuration
 
+    def set_controls(self, controls: dict[str, Any]) -> None:
+        """From the next frame on; before `start`, from the first."""
+        self._module.fail("set_controls")
+        for name in controls:
+            if name not in self.camera_controls:
+                raise RuntimeError(f"Control {name} is not advertised by libcamera")
+        self._module.set.append(dict(controls))
+
     def start(self) -> None:
         """Frames flow from here on."""
         self._module.fail("start")
@@ -223,7 +247,8 @@ class StandinCamera:
         if self._number in self._module.taken:
             self._module.taken.remove(self._number)
             self._running = False
-            self._module.stall_after = None
+            if self._module.cameras:
+                self._module.stall_after = None
         self._module.fail("close")
 
     def _buffers(self) -> int:

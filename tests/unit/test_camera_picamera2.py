@@ -11,9 +11,14 @@ import pytest
 from device.adapters.camera_picamera2 import Picamera2Camera
 from device.adapters.camera_picamera2_standin import StandinModule, yuv420
 from device.adapters.clock import ManualClock
+from device.capture import Capture
+from device.daylight import DaylightRule
 from device.errors import CameraStalledError, HardwareError
+from device.picture import Picture, PictureSettings
+from device.supervisor import LatestSlot
+from device.troubles import Troubles
 from device.vision.yuv420 import FORMATS, rgb_and_luma
-from tests.pictures import drawn
+from tests.pictures import Waits, drawn
 
 ODD_WIDTH = 200  # not a multiple of the stand-in's row alignment of 64: rows are padded
 
@@ -29,7 +34,7 @@ def rig(clock: ManualClock | None = None, **failures: Any) -> tuple[StandinModul
 
 
 def test_the_configuration_asks_for_rgb_main_and_yuv_lores_of_the_same_field() -> None:
-    """Few buffers, no kept frame, the rate as frame duration; no autofocus where the lens cannot move."""
+    """Few buffers, no kept frame; no autofocus where the lens cannot move; frames no longer than an exposure may be."""
     module, camera = rig()
     camera.open()
     (asked,) = module.configurations
@@ -37,7 +42,7 @@ def test_the_configuration_asks_for_rgb_main_and_yuv_lores_of_the_same_field() -
     assert (asked["lores"]["format"], asked["lores"]["size"]) == ("YUV420", (100, 60))
     assert asked["queue"] is False
     assert asked["buffer_count"] == 4
-    assert asked["controls"] == {"FrameDurationLimits": (100_000, 100_000)}
+    assert module.set == [{"FrameDurationLimits": (33_300, 33_300)}]
     assert (asked["display"], asked["encode"]) == (None, None)
 
 
@@ -54,7 +59,7 @@ def test_a_lens_that_can_move_focuses_continuously() -> None:
     """Camera Module 3 would otherwise stay focused far away."""
     module, camera = rig(autofocus=True)
     camera.open()
-    assert module.configurations[0]["controls"]["AfMode"] == 2
+    assert module.set[0]["AfMode"] == 2
 
 
 def test_padding_never_shows_in_a_view() -> None:
@@ -268,3 +273,206 @@ def test_an_error_while_waiting_is_a_hardware_error() -> None:
     camera.open()
     with pytest.raises(HardwareError, match="failed: Camera not started"):
         camera.capture(1.0)
+
+
+EXPOSES = {"AeEnable": (False, True, None), "AeExposureMode": (0, 3, 0), "ExposureValue": (-8.0, 8.0, 0.0)}
+
+
+def posed(settings: PictureSettings, **module: Any) -> tuple[StandinModule, Picamera2Camera, Picture, Waits]:
+    """A camera at 10 Hz with a picture to be made in some way, on a clock that only waiting moves."""
+    clock = ManualClock()
+    waits, picture = Waits(clock), Picture(settings)
+    standin = StandinModule(clock, drawn, **module)
+    camera = Picamera2Camera(
+        0,
+        clock,
+        200,
+        120,
+        lores_px=(100, 100),
+        rate_hz=10,
+        picture=picture,
+        load_picamera2=lambda: standin,
+        wait=waits,
+    )
+    return standin, camera, picture, waits
+
+
+def test_frames_are_taken_at_the_rate_though_the_sensor_is_faster() -> None:
+    """Exposures of at most 33 ms make it give 30 frames a second; ten are asked for."""
+    _, camera, _, waits = posed(PictureSettings())
+    camera.open()
+    frames = [camera.capture(1.0) for _ in range(5)]
+    stamps = [frame.captured.boot_ns for frame in frames if frame is not None]
+    assert [after - before for before, after in zip(stamps, stamps[1:], strict=False)] == [100_000_000] * 4
+    assert waits.seconds == pytest.approx([0.1] * 4)
+
+
+def test_a_sensor_as_slow_as_the_rate_is_not_waited_for_besides() -> None:
+    """It keeps the rate by itself: two paces would miss every other frame."""
+    _, camera, _, waits = posed(PictureSettings(max_exposure_ms=100.0, night_max_exposure_ms=100.0))
+    camera.open()
+    for _ in range(5):
+        camera.capture(1.0)
+    assert waits.seconds == []
+
+
+def test_night_comes_and_goes_by_controls_of_the_running_camera() -> None:
+    """Nothing is configured a second time (raspberrypi/picamera2#1102, #1130)."""
+    rule = DaylightRule(dwell_ns=2_000_000_000)
+    module, camera, picture, _ = posed(
+        PictureSettings(daylight=rule), offers=EXPOSES, metadata={"Lux": 400.0}
+    )
+    camera.open()
+    camera.capture(1.0)
+    assert picture.light == "day"
+    module.metadata["Lux"] = 3.0
+    for _ in range(25):
+        camera.capture(1.0)
+    assert picture.light == "night"
+    module.metadata["Lux"] = 400.0
+    for _ in range(25):
+        camera.capture(1.0)
+    assert picture.light == "day"
+    by_day = {"AeExposureMode": 0, "FrameDurationLimits": (33_300, 33_300)}
+    by_night = {"AeExposureMode": 2, "FrameDurationLimits": (66_600, 66_600)}
+    assert module.set == [{**by_day, "AeEnable": True, "ExposureValue": 0.0}, by_night, by_day]
+    assert len(module.configurations) == 1
+
+
+def test_without_lux_the_exposure_says_when_it_is_night() -> None:
+    """At the end of its means, and the picture still dark: `drawn` is brighter than grey on its left half."""
+    _, camera, picture, _ = posed(
+        PictureSettings(), metadata={"ExposureTime": 33_300, "AnalogueGain": 16.0, "DigitalGain": 4.0}
+    )
+    camera.open()
+    camera.capture(1.0)
+    assert picture.light == "night"
+
+
+def test_a_picture_changed_while_it_runs_is_set_with_the_next_frame_and_only_the_difference() -> None:
+    module, camera, picture, _ = posed(PictureSettings(), offers=EXPOSES)
+    camera.open()
+    camera.capture(1.0)
+    picture.change(PictureSettings(ev=1.0))
+    camera.capture(1.0)
+    camera.capture(1.0)
+    assert module.set[1:] == [{"ExposureValue": 1.0}]
+    assert len(module.configurations) == 1
+
+
+def test_a_camera_that_refuses_a_control_at_its_start_is_given_back() -> None:
+    module, camera, _, _ = posed(PictureSettings(), fails={"set_controls": RuntimeError("no")})
+    with pytest.raises(HardwareError, match="cannot be started: no"):
+        camera.open()
+    assert module.taken == []
+
+
+def test_a_camera_that_refuses_a_control_while_it_runs_is_reset_like_after_any_failure() -> None:
+    module, camera, picture, _ = posed(PictureSettings(), offers=EXPOSES)
+    camera.open()
+    module.fails["set_controls"] = RuntimeError("no")
+    picture.change(PictureSettings(ev=1.0))
+    with pytest.raises(HardwareError, match="does not take a control: no"):
+        camera.capture(1.0)
+    assert module.held == 0
+
+
+def test_sensor_hdr_is_switched_before_the_camera_is_opened() -> None:
+    """And where that fails the camera opens without, and says so."""
+    module, _, picture, waits = posed(PictureSettings(hdr="sensor"))
+    switched: list[tuple[int, int]] = []
+
+    def switch(number: int) -> None:
+        switched.append((number, len(module.taken)))
+        if len(switched) > 1:
+            raise RuntimeError("no such sensor")
+
+    camera = Picamera2Camera(
+        0,
+        module.clock,
+        200,
+        120,
+        lores_px=(100, 100),
+        picture=picture,
+        load_picamera2=lambda: module,
+        sensor_hdr=switch,
+        wait=waits,
+    )
+    camera.open()
+    assert (switched, picture.unmet) == ([(0, 0)], ())
+    camera.open()
+    assert camera.capture(1.0) is not None
+    assert picture.unmet == ("picture.hdr: no such sensor",)
+
+
+def test_sensor_hdr_without_picamera2s_helper_is_an_error_that_opening_survives() -> None:
+    """The real switch, on a machine without picamera2."""
+    module, camera, picture, _ = posed(PictureSettings(hdr="sensor"))
+    camera.open()
+    assert picture.unmet == ("picture.hdr: No module named 'picamera2'",)
+    assert module.taken == [0]
+
+
+class Door:
+    """The capture thread's step over the stand-in, on a clock that only waiting moves."""
+
+    def __init__(self, settings: PictureSettings) -> None:
+        self.module, camera, self.picture, waits = posed(settings)
+        self.troubles = Troubles(self.module.clock)
+        self.capture = Capture(
+            camera, LatestSlot(), self.troubles, stall_after_s=3.0, picture=self.picture, wait=waits
+        )
+
+    def steps(self, times: int) -> None:
+        for _ in range(times):
+            self.capture.step()
+
+    def codes(self) -> list[str]:
+        return [trouble.code for trouble in self.troubles.standing()]
+
+
+def test_a_camera_that_was_unplugged_is_an_alert_and_is_back_without_a_restart() -> None:
+    """Tried again and again, half a minute apart at most, for as long as it takes."""
+    door = Door(PictureSettings())
+    door.steps(3)
+    door.module.unplug()
+    door.steps(1)
+    assert door.codes() == ["camera_lost"]
+    door.steps(20_000)
+    assert door.capture.resets > 60
+    assert "there is no such camera" in door.troubles.standing()[0].text
+    frames = door.capture.frames
+    door.module.plug()
+    door.steps(302)
+    assert door.codes() == []
+    assert door.capture.frames > frames
+    assert door.module.held == 0
+
+
+def test_what_a_camera_cannot_do_is_an_alert_and_no_reason_not_to_see() -> None:
+    door = Door(PictureSettings(focus="manual", metering="spot"))
+    door.steps(3)
+    assert door.capture.frames == 3
+    assert door.codes() == ["camera_limited"]
+    assert "picture.focus: no AfMode" in door.troubles.standing()[0].text
+    door.picture.change(PictureSettings())
+    door.steps(2)  # one frame to set it, one to say so
+    assert door.codes() == []
+
+
+@pytest.mark.parametrize("form", [None, *FORMATS])
+@pytest.mark.parametrize("width", [62, 66, 126, 130, 198, 202])
+def test_every_width_is_cropped_from_its_padded_rows_in_every_format(width: int, form: str | None) -> None:
+    """One pair of columns less or more than the row alignment; the last column is the picture's, not padding."""
+    granted = {"main": form, "lores": form or "YUV420"} if form else {}
+    module = StandinModule(ManualClock(), drawn, granted=granted)  # type: ignore[arg-type]
+    camera = Picamera2Camera(
+        0, module.clock, width, 62, lores_px=(width, 62), load_picamera2=lambda: module, wait=lambda _s: None
+    )
+    camera.open()
+    frame = camera.capture(1.0)
+    assert frame is not None
+    for view in (frame.main, frame.lores):
+        assert view.shape == (62, width, 3)
+        error = np.abs(view[:, -3:].astype(int) - drawn(0, (width, 62))[:, -3:].astype(int))
+        assert error.max() <= 6

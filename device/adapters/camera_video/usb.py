@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from device.adapters.camera_video.pyav import LOCAL_ONLY, Pace, load_av, phrase, picture_of, refuse_protocol
+from device.adapters.camera_video.pyav import LOCAL_ONLY, load_av, phrase, picture_of, refuse_protocol
 from device.errors import CameraStalledError, HardwareError, InputError
+from device.pace import Pace
 from device.records import Frame
 from device.vision.views import Size, lores_and_luma
 
