@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -303,7 +304,7 @@ def test_frames_are_taken_at_the_rate_though_the_sensor_is_faster() -> None:
     camera.open()
     frames = [camera.capture(1.0) for _ in range(5)]
     stamps = [frame.captured.boot_ns for frame in frames if frame is not None]
-    assert [after - before for before, after in zip(stamps, stamps[1:], strict=False)] == [100_000_000] * 4
+    assert [after - before for before, after in pairwise(stamps)] == [100_000_000] * 4
     assert waits.seconds == pytest.approx([0.1] * 4)
 
 
@@ -319,20 +320,16 @@ def test_a_sensor_as_slow_as_the_rate_is_not_waited_for_besides() -> None:
 def test_night_comes_and_goes_by_controls_of_the_running_camera() -> None:
     """Nothing is configured a second time (raspberrypi/picamera2#1102, #1130)."""
     rule = DaylightRule(dwell_ns=2_000_000_000)
-    module, camera, picture, _ = posed(
-        PictureSettings(daylight=rule), offers=EXPOSES, metadata={"Lux": 400.0}
-    )
+    module, camera, picture, _ = posed(PictureSettings(daylight=rule), offers=EXPOSES)
     camera.open()
-    camera.capture(1.0)
-    assert picture.light == "day"
-    module.metadata["Lux"] = 3.0
-    for _ in range(25):
-        camera.capture(1.0)
-    assert picture.light == "night"
-    module.metadata["Lux"] = 400.0
-    for _ in range(25):
-        camera.capture(1.0)
-    assert picture.light == "day"
+
+    def light_after(lux: float) -> str:
+        module.metadata["Lux"] = lux
+        for _ in range(25):
+            camera.capture(1.0)
+        return picture.light
+
+    assert [light_after(lux) for lux in (400.0, 3.0, 400.0)] == ["day", "night", "day"]
     by_day = {"AeExposureMode": 0, "FrameDurationLimits": (33_300, 33_300)}
     by_night = {"AeExposureMode": 2, "FrameDurationLimits": (66_600, 66_600)}
     assert module.set == [{**by_day, "AeEnable": True, "ExposureValue": 0.0}, by_night, by_day]
@@ -464,8 +461,8 @@ def test_what_a_camera_cannot_do_is_an_alert_and_no_reason_not_to_see() -> None:
 @pytest.mark.parametrize("width", [62, 66, 126, 130, 198, 202])
 def test_every_width_is_cropped_from_its_padded_rows_in_every_format(width: int, form: str | None) -> None:
     """One pair of columns less or more than the row alignment; the last column is the picture's, not padding."""
-    granted = {"main": form, "lores": form or "YUV420"} if form else {}
-    module = StandinModule(ManualClock(), drawn, granted=granted)  # type: ignore[arg-type]
+    granted = {"main": form, "lores": form} if form else {}
+    module = StandinModule(ManualClock(), drawn, granted=granted)
     camera = Picamera2Camera(
         0, module.clock, width, 62, lores_px=(width, 62), load_picamera2=lambda: module, wait=lambda _s: None
     )

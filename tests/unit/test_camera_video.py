@@ -19,7 +19,10 @@ from device.adapters.camera_video.file import with_steps
 from device.adapters.camera_video.pyav import LOCAL_ONLY
 from device.adapters.camera_video.usb import readiness
 from device.adapters.clock import ManualClock
+from device.capture import Capture
 from device.errors import CameraStalledError, HardwareError, InputError
+from device.supervisor import LatestSlot
+from device.troubles import Troubles
 from tests.pictures import Waits, save, save_video
 
 if TYPE_CHECKING:
@@ -390,6 +393,76 @@ def test_a_usb_camera_that_ends_was_unplugged(tmp_path: Path) -> None:
         camera.capture(1.0)
     assert "unplugged" in caught.value.hint
     camera.close()
+
+
+def test_a_usb_camera_that_comes_back_under_another_number_is_found_by_its_lasting_name(
+    tmp_path: Path,
+) -> None:
+    """And until then nothing is opened: what has its old number by now is somebody else's camera."""
+    by_id = tmp_path / "by-id"
+    by_id.mkdir()
+    (by_id / "usb-another-camera").symlink_to("/dev/full")
+    name = by_id / "usb-Maker_Camera_0123-video-index0"
+    name.symlink_to("/dev/null")
+    device = Device(tmp_path, 8)
+    camera = device.camera(by_id=by_id)
+    camera.open()
+    assert camera.device == "/dev/null"
+    name.unlink()
+    for _ in range(3):
+        with pytest.raises(
+            HardwareError, match=r"usb-Maker_Camera_0123-video-index0: .* No such file"
+        ) as caught:
+            camera.open()
+        assert "is it plugged in?" in caught.value.hint
+    assert len(device.containers) == 1
+    name.symlink_to("/dev/zero")
+    camera.open()
+    assert camera.capture(1.0) is not None
+    assert camera.device == str(name)
+    camera.close()
+
+
+@pytest.mark.parametrize("names", [(), ("usb-another-camera",)])
+def test_a_usb_camera_without_a_lasting_name_is_opened_by_its_number(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """No folder of them, or none for this one; and a dangling name is none."""
+    by_id = tmp_path / "by-id"
+    if names:
+        by_id.mkdir()
+        (by_id / "dangling").symlink_to("/dev/video987")
+    for each in names:
+        (by_id / each).symlink_to("/dev/full")
+    camera = Device(tmp_path, 8).camera(by_id=by_id)
+    for _ in range(2):
+        camera.open()
+        assert camera.device == "/dev/null"
+    camera.close()
+
+
+def test_a_usb_camera_that_was_unplugged_is_an_alert_and_is_back_without_a_restart(tmp_path: Path) -> None:
+    """Through the capture thread's step, on a clock that only waiting moves."""
+    name = tmp_path / "usb-Maker_Camera_0123-video-index0"
+    name.symlink_to("/dev/null")
+    device, clock = Device(tmp_path, 8), ManualClock()
+    camera = device.camera(by_id=tmp_path)
+    troubles = Troubles(clock)
+    capture = Capture(camera, LatestSlot(), troubles, stall_after_s=3.0, wait=Waits(clock))
+    capture.step()
+    name.unlink()
+    for _ in range(5_000):
+        capture.step()
+    assert [trouble.code for trouble in troubles.standing()] == ["camera_lost"]
+    assert capture.resets > 15
+    frames = capture.frames
+    name.symlink_to("/dev/zero")
+    for _ in range(302):
+        capture.step()
+        if capture.frames > frames:
+            break
+    assert troubles.standing() == []
+    capture.close()
 
 
 def test_a_number_means_the_video_device_of_that_number(tmp_path: Path) -> None:

@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
 import pytest
 
 from device.daylight import Daylight, DaylightRule, lux_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 S = 1_000_000_000
 RULE = DaylightRule("auto", night_below_lux=30, day_above_lux=60, dwell_ns=30 * S)
 
 
-def lights(lux_per_second: list[float | None], rule: DaylightRule = RULE) -> list[str]:
+def lights(lux_per_second: Sequence[float | None], rule: DaylightRule = RULE) -> list[str]:
     """The word after each second."""
     daylight = Daylight(rule)
     return [daylight.look(lux, second * S) for second, lux in enumerate(lux_per_second)]
@@ -44,7 +50,7 @@ def test_headlights_and_flicker_never_switch() -> None:
 def test_light_that_hovers_at_a_limit_does_not_switch_back_and_forth() -> None:
     """Noise of a tenth around the lower limit for an hour: at most one change."""
     words = lights([30.0 + (3.0 if second % 2 else -3.0) for second in range(3600)])
-    assert sum(before != after for before, after in zip(words, words[1:], strict=False)) <= 1
+    assert sum(before != after for before, after in pairwise(words)) <= 1
 
 
 def test_a_frame_that_does_not_say_changes_nothing() -> None:
