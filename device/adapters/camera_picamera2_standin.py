@@ -8,6 +8,7 @@ that is an index into what was found, and RuntimeErrors for nearly everything.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ class StandinModule:
         self.configurations: list[dict[str, Any]] = []
         self.set: list[dict[str, Any]] = []  # what `set_controls` was given, in order
         self._there = cameras
+        self.Picamera2 = type("Picamera2", (StandinCamera,), {"_module": self})
 
     def unplug(self) -> None:
         """Frames end, and there is no camera any more."""
@@ -78,18 +80,6 @@ class StandinModule:
     def plug(self) -> None:
         """The cameras are back."""
         self.cameras, self.stall_after = self._there, None
-
-    def Picamera2(self, number: int = 0) -> StandinCamera:  # noqa: N802  the name of the real class
-        """Opens a camera, as the real constructor does."""
-        if number not in range(self.cameras):
-            if self.old:
-                raise IndexError("list index out of range")
-            raise RuntimeError(f"No camera number {number} found - use ... to check connected cameras")
-        self.fail("Picamera2")
-        if number in self.taken:
-            raise RuntimeError("Camera __init__ sequence did not complete.")
-        self.taken.append(number)
-        return StandinCamera(self, number)
 
     def fail(self, method: str) -> None:
         """Raises what this method was told to raise."""
@@ -141,11 +131,26 @@ class StandinRequest:
 
 
 class StandinCamera:
-    """One open camera."""
+    """One open camera. As in reality a constructor that fails leaves a file open, and the camera, where it had it."""
 
-    def __init__(self, module: StandinModule, number: int) -> None:
-        self._module = module
-        self._number = number
+    _module: StandinModule  # the class is made anew for every module
+
+    def __init__(self, number: int = 0) -> None:
+        module = self._module
+        self.is_open = False
+        self.notifyme_w = os.open(os.devnull, os.O_WRONLY)  # in reality a pipe's end
+        if number not in range(module.cameras):
+            if module.old:
+                raise IndexError("list index out of range")
+            raise RuntimeError(f"No camera number {number} found - use ... to check connected cameras")
+        module.fail("Picamera2")
+        if number in module.taken:
+            raise RuntimeError("Camera __init__ sequence did not complete.")
+        module.taken.append(number)
+        self._number, self._registered = number, False
+        self.is_open = True
+        module.fail("create_preview_configuration")
+        self._registered = True
         self._configuration: dict[str, Any] | None = None
         self._running = False
         self._jobs: list[StandinJob] = []
@@ -244,11 +249,15 @@ class StandinCamera:
 
     def close(self) -> None:
         """Stops and gives back the camera; a stall ends with it."""
-        if self._number in self._module.taken:
-            self._module.taken.remove(self._number)
-            self._running = False
-            if self._module.cameras:
-                self._module.stall_after = None
+        if not self.is_open:
+            return
+        self._module.taken.remove(self._number)
+        if not self._registered:
+            raise KeyError(self._number)
+        self.is_open = self._running = False
+        os.close(self.notifyme_w)
+        if self._module.cameras:
+            self._module.stall_after = None
         self._module.fail("close")
 
     def _buffers(self) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,6 +224,31 @@ def test_a_camera_that_is_busy_is_named() -> None:
     assert "does another program use it" in caught.value.hint
 
 
+def open_files() -> int:
+    """How many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"cameras": 0},
+        {"fails": {"Picamera2": RuntimeError("Failed to acquire camera: Device or resource busy")}},
+        {"fails": {"create_preview_configuration": RuntimeError("no formats")}},
+        {"fails": {"start": RuntimeError("Broken pipe")}},
+    ],
+)
+def test_tries_that_fail_cost_no_file_each(broken: dict[str, Any]) -> None:
+    """One every half minute is a thousand in a night, and a thousand files are all that a service has."""
+    module, camera = rig(**broken)
+    before = open_files()
+    for _ in range(50):
+        with pytest.raises(HardwareError):
+            camera.open()
+    assert open_files() == before
+    assert module.taken == []
+
+
 @pytest.mark.parametrize("method", ["configure", "start"])
 def test_a_camera_that_fails_to_start_is_given_back(method: str) -> None:
     """So that the next open finds it free."""
@@ -255,12 +281,14 @@ def test_a_picamera2_without_timeouts_is_refused() -> None:
         camera_controls: dict[str, Any] = {}  # noqa: RUF012  a stand-in's attribute
         closed = False
 
+        def __init__(self, number: int) -> None:
+            pass
+
         def close(self) -> None:
             Old.closed = True
 
     class OldModule:
-        def Picamera2(self, number: int) -> Old:  # noqa: N802  the real name
-            return Old()
+        Picamera2 = Old
 
     camera = Picamera2Camera(0, ManualClock(), 64, 48, lores_px=(32, 32), load_picamera2=OldModule)
     with pytest.raises(HardwareError, match="wait for ever"):

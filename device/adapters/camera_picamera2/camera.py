@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Raspberry Pi's CSI cameras, through the distribution's picamera2.
+"""One CSI camera of a Raspberry Pi, through the distribution's picamera2.
 
 The ISP makes both pictures: main (RGB) and lores (YUV 4:2:0, the only kind of format that it scales lores to on a
 Pi 4), of the same field. What may surprise:
@@ -13,8 +13,8 @@ Pi 4), of the same field. What may surprise:
 - A request that is not released is a buffer lost: with all gone the camera freezes, and memory that is held over a
   close runs the contiguous memory (CMA) short (raspberrypi/picamera2#887, #1102). So a request is copied and released
   at once, and a capture that timed out is cancelled, lest a late request come to nobody.
-- A closed Picamera2 is a ring of references: its buffers and files stay until Python's collector comes by. So it is
-  called. (Measured with 0.3.38 and libcamera 0.4: three files more with every close, else.)
+- A closed Picamera2 is a ring of references: what it holds stays until Python's collector comes by. So it is called.
+  (Measured with 0.3.38 and libcamera 0.4: three files more with every close, else. Tests show it.)
 - Controls go to a running camera as differences, by `set_controls`; a change of the sensor's mode, which takes new
   buffers, happens at no time but opening. The sensor runs faster than `rate_hz` where exposures are kept short
   (device/picture.py); a frame is then taken when it is due, and picamera2 gives the others back by itself.
@@ -30,7 +30,6 @@ This has not run on a Raspberry Pi yet.
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
 import time
 from concurrent.futures import CancelledError
@@ -38,7 +37,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from device.daylight import lux_of
+from device.adapters.camera_picamera2.module import (
+    MANY_ERRORS,
+    forget_cameras,
+    import_picamera2,
+    light_of,
+    opened,
+    switch_sensor_hdr,
+)
 from device.errors import CameraStalledError, HardwareError
 from device.pace import Pace
 from device.picture import Picture
@@ -56,25 +62,6 @@ log = logging.getLogger("porter.camera")
 RGB, YUV = "BGR888", "YUV420"
 BUFFERS = 4  # one exposing, one in the ISP, one being copied, one spare; a video's six cost 1.5 times the CMA
 OLDEST_NS = 10_000_000_000  # a time stamp further in the past than this is not on our clock
-MANY_ERRORS = (RuntimeError, OSError, ValueError, LookupError)  # picamera2 has no error class of its own
-
-
-def import_picamera2() -> Any:
-    """The distribution's picamera2 module; in a virtual environment it needs the system's site packages."""
-    return importlib.import_module("picamera2")
-
-
-def switch_sensor_hdr(number: int) -> None:
-    """Has the sensor itself make HDR from now on, by picamera2's helper; of Raspberry Pi's cameras the IMX708 can.
-
-    It goes over the sensor's V4L2 node, so it is done before the camera is opened. Raises one of MANY_ERRORS.
-    """
-    try:
-        helper = importlib.import_module("picamera2.devices.imx708")
-    except ImportError as error:  # older than 0.3.21
-        raise RuntimeError(str(error)) from error
-    with helper.IMX708(number) as sensor:
-        sensor.set_sensor_hdr_mode(True)
 
 
 class Picamera2Camera:
@@ -115,6 +102,7 @@ class Picamera2Camera:
         self._sensor_hdr = sensor_hdr
         self._collect = collect
         self._camera: Any = None
+        self._missing = False  # it was not there when it was looked for last
         self._granted: dict[str, tuple[str, Size]] = {}  # of main and lores: the format and the size
         self._set: dict[str, Any] = {}  # the controls as they were set last
         self._lost: tuple[str, ...] = ()  # what the picture was to be and failed at opening
@@ -130,13 +118,15 @@ class Picamera2Camera:
                 f"camera {self._number}: picamera2 cannot be imported ({error})",
                 hint="apt install python3-picamera2, and make the environment with --system-site-packages",
             ) from error
+        if self._missing:
+            forget_cameras(picamera2)
         self._lost = self._prepare_sensor()
         try:
-            camera = picamera2.Picamera2(self._number)
+            camera = opened(picamera2, self._number)
         except (IndexError, RuntimeError) as error:  # which of the two depends on picamera2's version
             if isinstance(error, RuntimeError) and "No camera number" not in str(error):
                 raise self._unusable("cannot be opened", error) from error
-            forget_cameras(picamera2)
+            self._missing = True
             raise HardwareError(
                 f"camera {self._number}: there is no such camera",
                 hint="check the ribbon cable at both ends; `rpicam-hello --list-cameras` lists what is found",
@@ -149,7 +139,7 @@ class Picamera2Camera:
                 f"camera {self._number}: this picamera2 would wait for ever for a frozen camera",
                 hint="apt install --only-upgrade python3-picamera2; 0.3.18 is too old (no cancel_all_and_flush)",
             )
-        self._camera = camera
+        self._camera, self._missing = camera, False
         try:
             self._start()
         except MANY_ERRORS as error:
@@ -195,7 +185,7 @@ class Picamera2Camera:
             camera.close()  # stops first
         except MANY_ERRORS as error:
             log.warning("camera_close_failed number=%d reason=%r", self._number, str(error))
-        # What was closed refers to itself: its buffers, contiguous memory on a Pi, would wait for the collector.
+        # What was closed refers to itself: its files would wait for the collector.
         del camera
         self._collect()
 
@@ -281,19 +271,6 @@ class Picamera2Camera:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError):
             hint = "contiguous memory may be short: see CmaFree in /proc/meminfo; a reboot gives it back"
         return HardwareError(f"camera {self._number}: it {what}: {error}", hint=hint)
-
-
-def light_of(metadata: dict[str, Any], mean_luma: float) -> float | None:
-    """The light on the scene in lux; None where the camera says nothing that tells."""
-    gain = metadata.get("AnalogueGain", 0.0) * metadata.get("DigitalGain", 1.0)
-    return lux_of(metadata.get("Lux"), metadata.get("ExposureTime"), gain, mean_luma)
-
-
-def forget_cameras(picamera2: Any) -> None:
-    """Has picamera2 look anew which cameras there are: it keeps libcamera's list, and a camera may come later."""
-    manager = getattr(picamera2.Picamera2, "_cm", None)
-    if manager is not None and not manager.cameras:  # somebody else's camera would lose its manager
-        manager.reset()
 
 
 def even(side_px: int) -> int:
