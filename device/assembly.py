@@ -15,8 +15,8 @@ from device.adapters.models_folder import default_folder, load_manifest
 from device.daylight import DaylightRule
 from device.errors import InputError
 from device.inference import open_interpreter
+from device.optics import Optics, OpticsSettings
 from device.payloads import CameraInfo, InferenceTimes, ModelHashes, ModelInfo
-from device.picture import Picture, PictureSettings
 from device.pipeline import Pipeline
 from device.recognition.events import EventMaker
 from device.recognition.operating_point import OperatingPoint
@@ -252,29 +252,37 @@ def unfit(task: str, model: LoadedModel, why: str) -> InputError:
     )
 
 
-def picture_settings(config: Config) -> PictureSettings:
-    """The section `picture` in plain values."""
-    picture = config.picture
-    return PictureSettings(
-        focus=picture.focus,
-        lens_dioptres=picture.lens_dioptres,
-        exposure=picture.exposure,
-        ev=picture.ev,
-        max_exposure_ms=picture.max_exposure_ms,
-        exposure_ms=picture.exposure_ms,
-        gain=picture.gain,
-        metering=picture.metering,
-        mains_hz=picture.mains_hz,
-        hdr=picture.hdr,
-        night_max_exposure_ms=picture.night_max_exposure_ms,
+def optics_settings(config: Config) -> OpticsSettings:
+    """The section `optics` in plain values."""
+    optics = config.optics
+    return OpticsSettings(
+        focus=optics.focus,
+        lens_dioptres=optics.lens_dioptres,
+        exposure=optics.exposure,
+        ev=optics.ev,
+        max_exposure_ms=optics.max_exposure_ms,
+        exposure_ms=optics.exposure_ms,
+        gain=optics.gain,
+        metering=optics.metering,
+        mains_hz=optics.mains_hz,
+        hdr=optics.hdr,
+        night_max_exposure_ms=optics.night_max_exposure_ms,
         daylight=DaylightRule(
-            picture.night, picture.night_below_lux, picture.day_above_lux, ns(picture.night_dwell_s)
+            optics.night, optics.night_below_lux, optics.day_above_lux, ns(optics.night_dwell_s)
         ),
     )
 
 
+def needs_another_camera(new: Config, old: Config) -> bool:
+    """Whether a changed configuration wants the camera opened anew; the rest of `optics` it takes over as it runs."""
+    if (new.camera, new.models) != (old.camera, old.models):
+        return True
+    reopen = optics_settings(old).needs_reopening(optics_settings(new))
+    return reopen and new.camera.source == "picamera2"
+
+
 def make_camera(
-    config: Config, clock: Clock, lores_px: tuple[int, int], picture: Picture | None = None
+    config: Config, clock: Clock, lores_px: tuple[int, int], optics: Optics | None = None
 ) -> Camera:
     """The configured camera, not yet open. Only the adapter that is asked for is imported."""
     options = config.camera
@@ -288,7 +296,7 @@ def make_camera(
             *size,
             lores_px=lores_px,
             rate_hz=options.rate_hz,
-            picture=picture or Picture(picture_settings(config)),
+            optics=optics or Optics(optics_settings(config)),
         )
     if options.source == "usb":
         from device.adapters.camera_video import UsbCamera

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from device.errors import CameraStalledError, HardwareError, InputError
-from device.picture import Picture
+from device.optics import Optics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +46,14 @@ class Capture:
         troubles: Troubles,
         *,
         stall_after_s: float,
-        picture: Picture | None = None,
+        optics: Optics | None = None,
         wait: Callable[[float], object] | None = None,
     ) -> None:
         self._camera = camera
         self._slot = slot
         self._troubles = troubles
         self._stall_after_s = stall_after_s
-        self.picture = picture or Picture()
+        self.optics = optics or Optics()
         self._wait = wait or threading.Event().wait
         self._open = False
         self._sameness = Sameness()
@@ -114,10 +114,10 @@ class Capture:
 
     def _report_limits(self) -> None:
         """An alert for what was asked of the picture and this camera cannot do; it sees all the same."""
-        if self.picture.unmet:
+        if self.optics.unmet:
             self._troubles.raise_(
                 "camera_limited",
-                f"this camera cannot follow the configuration: {'; '.join(self.picture.unmet)}",
+                f"this camera cannot follow the configuration: {'; '.join(self.optics.unmet)}",
                 "take these options out, or see docs/hardware.md for which camera has them",
             )
         else:

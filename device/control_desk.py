@@ -170,7 +170,7 @@ class ControlDesk:
             uptime_s=round((self._clock.now().boot_ns - self._started_ns) / 1e9, 1),
             threshold=pipeline.sightings.threshold,
             expected=pipeline.sightings.expected,
-            light=self._capture().picture.light,
+            light=self._capture().optics.light,
         )
 
     def _rotate(self) -> Rotated:

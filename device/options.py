@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from device.option_form import NAME, NAME_FORM, Fraction, Section, option
 from device.options_delivery import EventOptions, HomeAssistantOptions, MetricsOptions, MqttOptions
-from device.options_picture import PictureOptions
+from device.options_optics import OpticsOptions
 
 
 class DeviceOptions(Section, frozen=True):
@@ -237,7 +237,7 @@ class Config(Section, frozen=True):
 
     device: DeviceOptions = DeviceOptions()
     camera: CameraOptions = CameraOptions()
-    picture: PictureOptions = PictureOptions()
+    optics: OpticsOptions = OpticsOptions()
     models: ModelOptions = ModelOptions()
     inference: InferenceOptions = InferenceOptions()
     motion: MotionOptions = MotionOptions()

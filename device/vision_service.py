@@ -37,7 +37,8 @@ from device.assembly import (
     make_events,
     make_pipeline,
     models_for,
-    picture_settings,
+    needs_another_camera,
+    optics_settings,
 )
 from device.capture import Capture
 from device.config import changed_restart_options, load
@@ -46,11 +47,11 @@ from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
 from device.folders import BOARD, LEDGER, OUTBOX, existing_folder, shared_folder
 from device.logs import setup_logging
+from device.optics import Optics
 from device.options import LogOptions
 from device.options_delivery import MqttOptions
-from device.options_picture import PictureOptions
+from device.options_optics import OpticsOptions
 from device.payloads import VisionFigures
-from device.picture import Picture
 from device.recogniser import Recogniser
 from device.registrar import Registrar
 from device.sealing import read_device_key
@@ -151,7 +152,7 @@ class VisionService:
 
     def _figures(self) -> VisionFigures:
         frames = self._recogniser.pipeline.counters.frames
-        light = self._capture.picture.light
+        light = self._capture.optics.light
         return VisionFigures(self._desk.rate_hz, frames, self._built.models.times(), light)
 
     def _tick(self) -> None:
@@ -170,10 +171,10 @@ class VisionService:
 
     def _make_capture(self, config: Config, models: Models) -> Capture:
         seen = models.detector.manifest.input
-        picture = Picture(picture_settings(config))
-        camera = make_camera(config, self._clock, (seen.width_px, seen.height_px), picture)
+        optics = Optics(optics_settings(config))
+        camera = make_camera(config, self._clock, (seen.width_px, seen.height_px), optics)
         return Capture(
-            camera, self._slot, self._troubles, stall_after_s=config.camera.stall_after_s, picture=picture
+            camera, self._slot, self._troubles, stall_after_s=config.camera.stall_after_s, optics=optics
         )
 
     def _make_recogniser(self, config: Config, built: Built, state_dir: Path, run_dir: Path) -> Recogniser:
@@ -257,7 +258,7 @@ class VisionService:
             log.error("config_rejected text=%r", error.message)
             return
         self._config = new
-        self._capture.picture.change(picture_settings(new))
+        self._capture.optics.change(optics_settings(new))
         logging.getLogger("porter").setLevel(new.log.level.upper())
         self._adopt(built)
         self._troubles.clear("config_rejected")
@@ -325,17 +326,9 @@ def capture_worker(capture: Capture, config: Config) -> Worker:
     return Worker("capture", capture.step, cleanup=capture.close, patience_s=patience_s)
 
 
-def needs_another_camera(new: Config, old: Config) -> bool:
-    """Whether a changed configuration wants the camera opened anew; the rest of `picture` it takes over as it runs."""
-    if (new.camera, new.models) != (old.camera, old.models):
-        return True
-    reopen = picture_settings(old).needs_reopening(picture_settings(new))
-    return reopen and new.camera.source == "picamera2"
-
-
 def sight(config: Config) -> Config:
     """The configuration without what means nothing to the parts that see."""
-    return msgspec.structs.replace(config, mqtt=MqttOptions(), log=LogOptions(), picture=PictureOptions())
+    return msgspec.structs.replace(config, mqtt=MqttOptions(), log=LogOptions(), optics=OpticsOptions())
 
 
 def refuse_restart_options(path: Path, old: Config, new: Config) -> None:

@@ -17,7 +17,7 @@ from device.adapters.clock import SystemClock
 from device.capture import Capture
 from device.daylight import DaylightRule
 from device.errors import HardwareError
-from device.picture import Picture, PictureSettings
+from device.optics import Optics, OpticsSettings
 from device.supervisor import LatestSlot
 from device.troubles import Troubles
 from tests.camera import virtual
@@ -189,37 +189,38 @@ def test_a_camera_that_gives_the_same_picture_for_ever_is_noticed() -> None:
 
 def test_what_is_set_while_it_runs_configures_nothing_anew() -> None:
     """By night and by day again: no file and no buffer more, no frame missing (picamera2#1102, #1130)."""
-    picture = Picture(PictureSettings(daylight=DaylightRule(dwell_ns=0)))
-    with closing(camera(picture=picture)) as one:
+    optics = Optics(OpticsSettings(daylight=DaylightRule(dwell_ns=0)))
+    with closing(camera(optics=optics)) as one:
         one.open()
         assert one.capture(5) is not None
         before = (descriptors(), one._camera.camera_configuration())
         for lux in (5.0, 500.0) * 5:
             for _ in range(2):
-                picture.look(lux, 0)
+                optics.look(lux, 0)
             frame = one.capture(1)
             assert frame is not None
-            assert picture.light == ("night" if lux < 30 else "day")
+            assert optics.light == ("night" if lux < 30 else "day")
             assert one._set["FrameDurationLimits"] == ((33_333, 66_600) if lux < 30 else (33_300, 33_300))
         assert (descriptors(), one._camera.camera_configuration()) == before
+        assert frame is not None
         assert frame.sequence == 11
 
 
 def test_what_this_camera_cannot_do_is_named_and_it_sees_all_the_same() -> None:
     """The virtual one has neither lens nor exposure nor an IMX708, for which picamera2's own helper looks."""
-    settings = PictureSettings(focus="manual", mains_hz=50, hdr="sensor", max_exposure_ms=20.0)
-    picture = Picture(settings)
-    with closing(camera(picture=picture)) as one:
+    settings = OpticsSettings(focus="manual", mains_hz=50, hdr="sensor", max_exposure_ms=20.0)
+    optics = Optics(settings)
+    with closing(camera(optics=optics)) as one:
         one.open()
         assert one.capture(5) is not None
-    assert picture.unmet[0].startswith("picture.hdr: IMX708: ")
-    assert picture.unmet[1:] == (
-        "picture.focus: no AfMode",
-        "picture.lens_dioptres: no LensPosition",
-        "picture.max_exposure_ms: it can do no shorter than 33.333 ms",
-        "picture.mains_hz: no AeFlickerMode",
+    assert optics.unmet[0].startswith("optics.hdr: IMX708: ")
+    assert optics.unmet[1:] == (
+        "optics.focus: no AfMode",
+        "optics.lens_dioptres: no LensPosition",
+        "optics.max_exposure_ms: it can do no shorter than 33.333 ms",
+        "optics.mains_hz: no AeFlickerMode",
     )
-    assert picture.light == "", "nor does it tell how much light there is"
+    assert optics.light == "", "nor does it tell how much light there is"
 
 
 def test_frames_are_taken_at_the_rate_while_the_sensor_runs_faster() -> None:

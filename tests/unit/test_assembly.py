@@ -25,12 +25,15 @@ from device.assembly import (
     make_events,
     make_pipeline,
     models_for,
+    needs_another_camera,
     ns,
     operating_point,
+    optics_settings,
 )
 from device.errors import HardwareError, InputError
 from device.inference import Opened
 from device.inference_times import TimedInterpreter
+from device.optics import OpticsSettings
 from device.options import (
     CameraOptions,
     Config,
@@ -39,6 +42,7 @@ from device.options import (
     MotionOptions,
     RecognitionOptions,
 )
+from device.options_optics import OpticsOptions
 from device.payloads import CameraInfo
 from tests.pictures import save, save_gif, save_video
 from tests.tiny import tiny_folder
@@ -218,6 +222,56 @@ def test_only_cameras_of_hardware_are_live(tmp_path: Path) -> None:
         simulated = camera_info(config).simulated
         assert camera_info(config) == CameraInfo("cam0", source, simulated)
         assert camera(source, path).live == (not simulated)
+
+
+def test_a_picture_without_settings_is_made_as_the_default_options_say() -> None:
+    assert optics_settings(Config()) == OpticsSettings()
+
+
+def test_every_option_of_the_picture_reaches_the_camera() -> None:
+    """One that did not would leave the settings as they were."""
+    others = {
+        "focus": "manual",
+        "lens_dioptres": 1.0,
+        "exposure": "fixed",
+        "ev": 1.0,
+        "max_exposure_ms": 20.0,
+        "exposure_ms": 5.0,
+        "gain": 4.0,
+        "metering": "spot",
+        "mains_hz": 50,
+        "hdr": "isp",
+        "night": "always",
+        "night_max_exposure_ms": 90.0,
+        "night_below_lux": 20.0,
+        "day_above_lux": 90.0,
+        "night_dwell_s": 5.0,
+    }
+    assert set(others) == set(OpticsOptions.__struct_fields__)
+    for name, value in others.items():
+        options = msgspec.convert({name: value}, OpticsOptions)
+        assert optics_settings(Config(optics=options)) != OpticsSettings(), name
+
+
+@pytest.mark.parametrize(
+    ("camera", "picture", "anew"),
+    [
+        ({}, {"ev": 1.0}, False),
+        ({}, {"exposure": "fixed"}, True),
+        ({}, {"hdr": "sensor"}, True),
+        ({"source": "files", "path": "/x"}, {"hdr": "sensor"}, False),
+        ({"rate_hz": 5.0}, {}, True),
+    ],
+)
+def test_a_camera_is_opened_anew_only_for_what_it_cannot_take_over(
+    camera: dict[str, object], picture: dict[str, object], anew: bool
+) -> None:
+    source = {name: camera[name] for name in ("source", "path") if name in camera}
+    old = Config(camera=msgspec.convert(source, CameraOptions))
+    new = Config(
+        camera=msgspec.convert(camera, CameraOptions), optics=msgspec.convert(picture, OpticsOptions)
+    )
+    assert needs_another_camera(new, old) is anew
 
 
 @pytest.mark.parametrize("path", ["/dev/video0", "", "one", "-1"])

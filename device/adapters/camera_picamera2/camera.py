@@ -17,7 +17,7 @@ Pi 4), of the same field. What may surprise:
   (Measured with 0.3.38 and libcamera 0.4: three files more with every close, else. Tests show it.)
 - Controls go to a running camera as differences, by `set_controls`; a change of the sensor's mode, which takes new
   buffers, happens at no time but opening. The sensor runs faster than `rate_hz` where exposures are kept short
-  (device/picture.py); a frame is then taken when it is due, and picamera2 gives the others back by itself.
+  (device/optics.py); a frame is then taken when it is due, and picamera2 gives the others back by itself.
 - Cameras do freeze (picamera2#952, #1004). The cure is a full reset: close, drop the object, open a new one. Closing a
   camera whose driver hangs may hang as well; then the worker's heartbeat goes stale and systemd restarts the service.
 - SensorTimestamp is the start of the exposure on CLOCK_BOOTTIME (libcamera's control_ids; the kernel really takes
@@ -46,8 +46,8 @@ from device.adapters.camera_picamera2.module import (
     switch_sensor_hdr,
 )
 from device.errors import CameraStalledError, HardwareError
+from device.optics import Optics
 from device.pace import Pace
-from device.picture import Picture
 from device.records import Frame, Stamp
 from device.vision.views import Size, fitted
 from device.vision.yuv420 import FORMATS, rgb_and_luma
@@ -69,7 +69,7 @@ class Picamera2Camera:
 
     number: as `rpicam-hello --list-cameras` counts. Sizes are rounded down to even numbers, as the ISP wants them.
     rate_hz: frames a second, set in the sensor; 0 leaves the rate to picamera2.
-    picture: how it is exposed and focused; may change at any time.
+    optics: how it is exposed and focused; may change at any time.
     load_picamera2, sensor_hdr: give the module and switch the sensor's HDR, or stand in for it.
     collect: frees what refers to itself; without it every reopening costs memory.
     """
@@ -85,7 +85,7 @@ class Picamera2Camera:
         *,
         lores_px: Size,
         rate_hz: float = 0.0,
-        picture: Picture | None = None,
+        optics: Optics | None = None,
         load_picamera2: Callable[[], Any] = import_picamera2,
         sensor_hdr: Callable[[int], None] = switch_sensor_hdr,
         collect: Callable[[], object] = gc.collect,
@@ -97,7 +97,7 @@ class Picamera2Camera:
         self._lores_px = tuple(even(side) for side in fitted(self._main_px, lores_px))
         self._period_us = round(1e6 / rate_hz) if rate_hz else 0
         self._pace = Pace(clock, wait, 1.0 / rate_hz if rate_hz else 0.0)
-        self._picture = picture or Picture()
+        self._optics = optics or Optics()
         self._load = load_picamera2
         self._sensor_hdr = sensor_hdr
         self._collect = collect
@@ -105,7 +105,7 @@ class Picamera2Camera:
         self._missing = False  # it was not there when it was looked for last
         self._granted: dict[str, tuple[str, Size]] = {}  # of main and lores: the format and the size
         self._set: dict[str, Any] = {}  # the controls as they were set last
-        self._lost: tuple[str, ...] = ()  # what the picture was to be and failed at opening
+        self._lost: tuple[str, ...] = ()  # what the optics were to do and what failed at opening
         self._sequence = 0
 
     def open(self) -> None:
@@ -167,7 +167,7 @@ class Picamera2Camera:
             main, _ = rgb_and_luma(main, *self._granted["main"])
         lores, luma = rgb_and_luma(arrays["lores"], *self._granted["lores"])
         captured = self._captured(metadata)
-        self._picture.look(light_of(metadata, float(luma.mean())), captured.boot_ns)
+        self._optics.look(light_of(metadata, float(luma.mean())), captured.boot_ns)
         try:
             self._adjust()
         except MANY_ERRORS as error:
@@ -213,23 +213,23 @@ class Picamera2Camera:
 
     def _prepare_sensor(self) -> tuple[str, ...]:
         """What has to be done before opening; returns what failed of it."""
-        if self._picture.settings.hdr != "sensor":
+        if self._optics.settings.hdr != "sensor":
             return ()
         try:
             self._sensor_hdr(self._number)
         except MANY_ERRORS as error:
-            return (f"picture.hdr: {error}",)
+            return (f"optics.hdr: {error}",)
         return ()
 
     def _adjust(self) -> None:
         """Sets the controls that are to be others than before."""
-        wanted = self._picture.controls(self._camera.camera_controls, self._period_us, self._lost)
+        wanted = self._optics.controls(self._camera.camera_controls, self._period_us, self._lost)
         changed = {name: value for name, value in wanted.items() if self._set.get(name) != value}
         if not changed:
             return
         self._camera.set_controls(changed)
         self._set = wanted
-        log.info("camera_controls changed=%s light=%s", ",".join(sorted(changed)), self._picture.light)
+        log.info("camera_controls changed=%s light=%s", ",".join(sorted(changed)), self._optics.light)
 
     @property
     def _is_faster(self) -> bool:

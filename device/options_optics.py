@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from device.option_form import Section, option
 
 
-class PictureOptions(Section, frozen=True):
+class OpticsOptions(Section, frozen=True):
     """How a CSI camera makes its picture; others ignore it. What a camera cannot do raises the alert camera_limited."""
 
     focus: Annotated[

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from device.daylight import DaylightRule
-from device.picture import Picture, PictureSettings
+from device.optics import Optics, OpticsSettings
 
 # As a Camera Module 3 on a Raspberry Pi 5 offers them, read from libcamera's source (src/ipa/rpi/common/ipa_base.cpp).
 MODULE_3: dict[str, Any] = {
@@ -35,9 +35,9 @@ TENTH_US = 100_000
 
 def controls(offered: dict[str, Any] = MODULE_3, **settings: Any) -> dict[str, Any]:
     """What is set for these settings on a camera that is wanted at 10 Hz; it can follow all of them."""
-    picture = Picture(PictureSettings(**settings))
-    found = picture.controls(offered, TENTH_US)
-    assert picture.unmet == ()
+    optics = Optics(OpticsSettings(**settings))
+    found = optics.controls(offered, TENTH_US)
+    assert optics.unmet == ()
     return found
 
 
@@ -61,9 +61,9 @@ def test_defaults_are_never_more_than_a_camera_can_do(offered: dict[str, Any]) -
 
 
 def test_a_rate_faster_than_the_longest_exposure_is_kept_while_there_is_light() -> None:
-    picture = Picture()
-    assert picture.controls(MODULE_3, 16_667)["FrameDurationLimits"] == (16_667, 33_300)
-    assert picture.controls(MODULE_3, 0)["FrameDurationLimits"] == (33_300, 33_300)
+    optics = Optics()
+    assert optics.controls(MODULE_3, 16_667)["FrameDurationLimits"] == (16_667, 33_300)
+    assert optics.controls(MODULE_3, 0)["FrameDurationLimits"] == (33_300, 33_300)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_each_option_becomes_its_control(settings: dict[str, Any], expected: dic
 
 
 def test_a_fixed_exposure_leaves_the_automatic_and_the_night_out() -> None:
-    picture = Picture(PictureSettings(exposure="fixed", exposure_ms=5.0, gain=4.0))
-    picture.look(0.1, 0)
-    assert picture.light == ""
-    assert picture.controls(MODULE_3, TENTH_US) == {
+    optics = Optics(OpticsSettings(exposure="fixed", exposure_ms=5.0, gain=4.0))
+    optics.look(0.1, 0)
+    assert optics.light == ""
+    assert optics.controls(MODULE_3, TENTH_US) == {
         "AfMode": 2,
         "AeEnable": False,
         "ExposureTime": 5_000,
@@ -103,37 +103,37 @@ def test_a_fixed_exposure_longer_than_a_frame_makes_longer_frames() -> None:
 
 def test_by_night_it_may_expose_longer_and_the_sensors_mode_stays() -> None:
     """Three controls, no format and no size: nothing is allocated anew."""
-    picture = Picture(PictureSettings(daylight=DaylightRule(dwell_ns=0)))
-    by_day = picture.controls(MODULE_3, TENTH_US)
-    picture.look(5.0, 0)
-    by_night = picture.controls(MODULE_3, TENTH_US)
+    optics = Optics(OpticsSettings(daylight=DaylightRule(dwell_ns=0)))
+    by_day = optics.controls(MODULE_3, TENTH_US)
+    optics.look(5.0, 0)
+    by_night = optics.controls(MODULE_3, TENTH_US)
     changed = {name: value for name, value in by_night.items() if by_day[name] != value}
     assert changed == {"AeExposureMode": 2, "FrameDurationLimits": (66_600, 66_600)}
-    picture.look(500.0, 1)
-    picture.look(500.0, 2)
-    assert (picture.light, picture.controls(MODULE_3, TENTH_US)) == ("day", by_day)
+    optics.look(500.0, 1)
+    optics.look(500.0, 2)
+    assert (optics.light, optics.controls(MODULE_3, TENTH_US)) == ("day", by_day)
 
 
 @pytest.mark.parametrize(
     ("settings", "unmet"),
     [
-        ({"focus": "manual"}, ("picture.focus: no AfMode", "picture.lens_dioptres: no LensPosition")),
-        ({"focus": "once"}, ("picture.focus: no AfMode",)),
-        ({"mains_hz": 50}, ("picture.mains_hz: no AeFlickerMode",)),
-        ({"metering": "spot"}, ("picture.metering: no AeMeteringMode",)),
-        ({"ev": -1.0}, ("picture.ev: no ExposureValue",)),
-        ({"hdr": "isp"}, ("picture.hdr: no HdrMode",)),
+        ({"focus": "manual"}, ("optics.focus: no AfMode", "optics.lens_dioptres: no LensPosition")),
+        ({"focus": "once"}, ("optics.focus: no AfMode",)),
+        ({"mains_hz": 50}, ("optics.mains_hz: no AeFlickerMode",)),
+        ({"metering": "spot"}, ("optics.metering: no AeMeteringMode",)),
+        ({"ev": -1.0}, ("optics.ev: no ExposureValue",)),
+        ({"hdr": "isp"}, ("optics.hdr: no HdrMode",)),
         (
             {"exposure": "fixed"},
             (
-                "picture.exposure: no AeEnable",
-                "picture.exposure_ms: no ExposureTime",
-                "picture.gain: no AnalogueGain",
+                "optics.exposure: no AeEnable",
+                "optics.exposure_ms: no ExposureTime",
+                "optics.gain: no AnalogueGain",
             ),
         ),
         (
             {"max_exposure_ms": 5.0},
-            ("picture.max_exposure_ms: it can do no shorter than 33.333 ms",),
+            ("optics.max_exposure_ms: it can do no shorter than 33.333 ms",),
         ),
     ],
 )
@@ -141,46 +141,46 @@ def test_what_was_asked_for_and_is_not_there_is_named(
     settings: dict[str, Any], unmet: tuple[str, ...]
 ) -> None:
     """And the rest is set all the same: the virtual camera has frames of a fixed length and nothing else."""
-    picture = Picture(PictureSettings(**settings))
-    found = picture.controls(VIRTUAL, TENTH_US)
-    assert picture.unmet == unmet
+    optics = Optics(OpticsSettings(**settings))
+    found = optics.controls(VIRTUAL, TENTH_US)
+    assert optics.unmet == unmet
     assert set(found) == {"FrameDurationLimits"}
 
 
 def test_a_value_beyond_the_camera_is_moved_to_its_limit_and_named() -> None:
-    picture = Picture(PictureSettings(focus="manual", lens_dioptres=20.0, exposure="fixed", gain=40.0))
-    found = picture.controls(MODULE_3, TENTH_US)
+    optics = Optics(OpticsSettings(focus="manual", lens_dioptres=20.0, exposure="fixed", gain=40.0))
+    found = optics.controls(MODULE_3, TENTH_US)
     assert (found["LensPosition"], found["AnalogueGain"]) == (15.0, 16.0)
-    assert picture.unmet == (
-        "picture.lens_dioptres: it can do 0 to 15",
-        "picture.gain: it can do 1.12 to 16",
+    assert optics.unmet == (
+        "optics.lens_dioptres: it can do 0 to 15",
+        "optics.gain: it can do 1.12 to 16",
     )
 
 
 def test_what_failed_at_opening_is_named_too() -> None:
-    picture = Picture(PictureSettings(hdr="sensor"))
-    assert "HdrMode" not in picture.controls(MODULE_3, TENTH_US, ("picture.hdr: no such sensor",))
-    assert picture.unmet == ("picture.hdr: no such sensor",)
+    optics = Optics(OpticsSettings(hdr="sensor"))
+    assert "HdrMode" not in optics.controls(MODULE_3, TENTH_US, ("optics.hdr: no such sensor",))
+    assert optics.unmet == ("optics.hdr: no such sensor",)
 
 
 def test_changed_settings_hold_from_the_next_frame_on() -> None:
     """And day or night is judged anew by their thresholds."""
-    picture = Picture(PictureSettings(metering="spot"))
-    picture.controls(VIRTUAL, TENTH_US)
-    picture.look(40.0, 0)
-    assert (picture.light, bool(picture.unmet)) == ("day", True)
-    picture.change(PictureSettings(daylight=DaylightRule(night_below_lux=50.0)))
-    picture.look(40.0, 1)
-    picture.controls(VIRTUAL, TENTH_US)
-    assert (picture.light, picture.unmet) == ("night", ())
+    optics = Optics(OpticsSettings(metering="spot"))
+    optics.controls(VIRTUAL, TENTH_US)
+    optics.look(40.0, 0)
+    assert (optics.light, bool(optics.unmet)) == ("day", True)
+    optics.change(OpticsSettings(daylight=DaylightRule(night_below_lux=50.0)))
+    optics.look(40.0, 1)
+    optics.controls(VIRTUAL, TENTH_US)
+    assert (optics.light, optics.unmet) == ("night", ())
 
 
 def test_the_same_settings_again_do_not_begin_the_night_anew() -> None:
     """Every reload hands them over, changed or not."""
-    picture = Picture()
-    picture.look(40.0, 0)
-    picture.change(PictureSettings())
-    assert picture.light == "day"
+    optics = Optics()
+    optics.look(40.0, 0)
+    optics.change(OpticsSettings())
+    assert optics.light == "day"
 
 
 @pytest.mark.parametrize(
@@ -192,4 +192,4 @@ def test_the_same_settings_again_do_not_begin_the_night_anew() -> None:
     ],
 )
 def test_only_two_options_need_the_camera_opened_anew(change: dict[str, Any], reopens: bool) -> None:
-    assert PictureSettings().needs_reopening(PictureSettings(**change)) is reopens
+    assert OpticsSettings().needs_reopening(OpticsSettings(**change)) is reopens

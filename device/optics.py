@@ -35,8 +35,8 @@ HDR_SINGLE_EXPOSURE = 3
 
 
 @dataclass(frozen=True, slots=True)
-class PictureSettings:
-    """The section `picture` in plain values; the defaults are its defaults."""
+class OpticsSettings:
+    """The section `optics` in plain values; the defaults are its defaults."""
 
     focus: Literal["continuous", "once", "manual"] = "continuous"
     lens_dioptres: float = 0.67
@@ -51,7 +51,7 @@ class PictureSettings:
     night_max_exposure_ms: float = 66.6
     daylight: DaylightRule = field(default_factory=DaylightRule)
 
-    def needs_reopening(self, new: PictureSettings) -> bool:
+    def needs_reopening(self, new: OpticsSettings) -> bool:
         """Whether a running camera cannot take `new` over: sensor HDR is set before opening; "fixed" is sticky."""
         return (self.hdr, self.exposure) != (new.hdr, new.exposure)
 
@@ -64,16 +64,16 @@ class Wanted(NamedTuple):
     option: str = ""
 
 
-class Picture:
+class Optics:
     """The settings of one camera, and what became of them. Used by its thread; `change` and reading are anyone's."""
 
-    def __init__(self, settings: PictureSettings | None = None) -> None:
-        settings = settings or PictureSettings()
+    def __init__(self, settings: OpticsSettings | None = None) -> None:
+        settings = settings or OpticsSettings()
         self._now = (settings, Daylight(settings.daylight))
         self.unmet: tuple[str, ...] = ()  # options that this camera cannot follow
 
     @property
-    def settings(self) -> PictureSettings:
+    def settings(self) -> OpticsSettings:
         """What is asked for now."""
         return self._now[0]
 
@@ -82,7 +82,7 @@ class Picture:
         """Day or night; empty where the camera says nothing of the light."""
         return self._now[1].light
 
-    def change(self, settings: PictureSettings) -> None:
+    def change(self, settings: OpticsSettings) -> None:
         """Other settings from the next frame on, where they do not need reopening."""
         if settings != self.settings:
             self._now = (settings, Daylight(settings.daylight))
@@ -113,37 +113,37 @@ class Picture:
         return found
 
 
-def all_wanted(settings: PictureSettings, period_us: int, *, night: bool) -> Iterator[Wanted]:
+def all_wanted(settings: OpticsSettings, period_us: int, *, night: bool) -> Iterator[Wanted]:
     """Every control for these settings, whether a camera has it or not."""
     yield from _focus(settings)
     if settings.exposure == "fixed":
-        yield Wanted("AeEnable", False, "picture.exposure")
-        yield Wanted("ExposureTime", us(settings.exposure_ms), "picture.exposure_ms")
-        yield Wanted("AnalogueGain", float(settings.gain), "picture.gain")
+        yield Wanted("AeEnable", False, "optics.exposure")
+        yield Wanted("ExposureTime", us(settings.exposure_ms), "optics.exposure_ms")
+        yield Wanted("AnalogueGain", float(settings.gain), "optics.gain")
         longest = max(us(settings.exposure_ms), period_us)
         yield Wanted("FrameDurationLimits", (longest, longest))
     else:
         yield from _automatic(settings, period_us, night=night)
     if settings.hdr == "isp":
-        yield Wanted("HdrMode", HDR_SINGLE_EXPOSURE, "picture.hdr")
+        yield Wanted("HdrMode", HDR_SINGLE_EXPOSURE, "optics.hdr")
 
 
-def _focus(settings: PictureSettings) -> Iterator[Wanted]:
+def _focus(settings: OpticsSettings) -> Iterator[Wanted]:
     if settings.focus == "continuous":  # else a lens that can move stays where it rests: far away
         yield Wanted("AfMode", AF_CONTINUOUS)
     elif settings.focus == "once":
-        yield Wanted("AfMode", AF_AUTO, "picture.focus")
+        yield Wanted("AfMode", AF_AUTO, "optics.focus")
         yield Wanted("AfTrigger", AF_TRIGGER_START)
     else:
-        yield Wanted("AfMode", AF_MANUAL, "picture.focus")
-        yield Wanted("LensPosition", float(settings.lens_dioptres), "picture.lens_dioptres")
+        yield Wanted("AfMode", AF_MANUAL, "optics.focus")
+        yield Wanted("LensPosition", float(settings.lens_dioptres), "optics.lens_dioptres")
 
 
-def _automatic(settings: PictureSettings, period_us: int, *, night: bool) -> Iterator[Wanted]:
-    usual = PictureSettings()
+def _automatic(settings: OpticsSettings, period_us: int, *, night: bool) -> Iterator[Wanted]:
+    usual = OpticsSettings()
 
     def asked(name: str) -> str:
-        return f"picture.{name}" if getattr(settings, name) != getattr(usual, name) else ""
+        return f"optics.{name}" if getattr(settings, name) != getattr(usual, name) else ""
 
     yield Wanted("AeEnable", True)
     yield Wanted("ExposureValue", float(settings.ev), asked("ev"))
