@@ -29,7 +29,6 @@ SOCKET_NAME = "control.sock"
 MAX_POLICY_BYTES = 64 * 1024
 # A \uXXXX escape takes 6 bytes for a character of 2; nothing in a checked text grows more in JSON.
 MAX_REQUEST_BYTES = 3 * MAX_POLICY_BYTES + 4096
-DAY_NS = 86_400_000_000_000
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Recorder = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -138,7 +137,6 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count.
 
     threshold: the score from which one of the present subjects matches; expected: what that means, where measured.
-    light: for what light the camera is set; empty where it does not say.
     """
 
     state: State
@@ -323,7 +321,7 @@ def subject_line(subject: Subject, now_utc_ns: int) -> SubjectLine:
         recorded_by=consent.recorded_by,
         since=utc_date(consent.given_at_ns),
         until=utc_date(consent.expires_at_ns),
-        days_left=max(0, math.ceil((consent.expires_at_ns - now_utc_ns) / DAY_NS)),
+        days_left=max(0, math.ceil((consent.expires_at_ns - now_utc_ns) / 86_400_000_000_000)),
     )
 
 

@@ -30,24 +30,20 @@ from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
 from device.adapters.wish_file import FileWishes
-from device.assembly import (
+from device.assembly import load_models, make_events, make_pipeline, models_for
+from device.camera_assembly import (
     camera_info,
-    load_models,
-    make_camera,
-    make_events,
-    make_pipeline,
-    models_for,
+    capture_worker,
+    make_capture,
     needs_another_camera,
     optics_settings,
 )
-from device.capture import Capture
 from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
 from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
 from device.folders import BOARD, LEDGER, OUTBOX, existing_folder, shared_folder
 from device.logs import setup_logging
-from device.optics import Optics
 from device.options import LogOptions
 from device.options_delivery import MqttOptions
 from device.options_optics import OpticsOptions
@@ -62,6 +58,7 @@ if TYPE_CHECKING:
     import argparse
 
     from device.assembly import Models
+    from device.capture import Capture
     from device.options import Config
     from device.pipeline import Pipeline
     from device.ports import Clock, Notifier
@@ -171,11 +168,7 @@ class VisionService:
 
     def _make_capture(self, config: Config, models: Models) -> Capture:
         seen = models.detector.manifest.input
-        optics = Optics(optics_settings(config))
-        camera = make_camera(config, self._clock, (seen.width_px, seen.height_px), optics)
-        return Capture(
-            camera, self._slot, self._troubles, stall_after_s=config.camera.stall_after_s, optics=optics
-        )
+        return make_capture(config, self._clock, (seen.width_px, seen.height_px), self._slot, self._troubles)
 
     def _make_recogniser(self, config: Config, built: Built, state_dir: Path, run_dir: Path) -> Recogniser:
         embedder = built.models.embedder
@@ -317,13 +310,6 @@ class VisionService:
                 return True
             self._capture_worker.join(0.05)
         return False
-
-
-def capture_worker(capture: Capture, config: Config) -> Worker:
-    """The thread of a capture; one that ended is followed by another for the same capture."""
-    # A camera may take its time to open, and a frame may take until it counts as stalled.
-    patience_s = config.camera.stall_after_s + 20.0
-    return Worker("capture", capture.step, cleanup=capture.close, patience_s=patience_s)
 
 
 def sight(config: Config) -> Config:
