@@ -28,9 +28,9 @@ PRESENCE_REPEAT_S = 60
 SILENT_AFTER_NS = 15_000_000_000
 # Codes that an earlier run may have left at the broker: cleared at the first connection unless they stand.
 KNOWN_ALERTS = (
-    "broker_lost", "camera_lost", "certificate_expiring", "clock_leapt", "clock_unsynced", "config_rejected",
-    "consent_expiring", "delivery_refused", "disk_low", "gallery_corrupt", "gallery_failed", "gallery_restored",
-    "key_unsealed", "lookalikes",
+    "broker_lost", "camera_limited", "camera_lost", "certificate_expiring", "clock_leapt", "clock_unsynced",
+    "config_rejected", "consent_expiring", "delivery_refused", "disk_low", "gallery_corrupt", "gallery_failed",
+    "gallery_restored", "key_unsealed", "lookalikes",
     "outbox_corrupt", "outbox_failed", "outbox_full", "tpu_lost", "undervoltage", "vision_lost",
 )  # fmt: skip
 

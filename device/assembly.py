@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a `Config` to the parts that see: camera, models, pipeline. Used by the vision service, replay and bench.
+"""From a `Config` to the parts that see: models and pipeline. Used by the vision service, replay and bench.
 
-Nothing here starts a thread or opens a camera or a database.
+Nothing here starts a thread or opens a database. The camera's part is camera_assembly.py.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.adapters.camera_files import FilesCamera, kind_of
 from device.adapters.models_folder import default_folder, load_manifest
 from device.errors import InputError
 from device.inference import open_interpreter
-from device.payloads import CameraInfo, InferenceTimes, ModelHashes, ModelInfo
+from device.payloads import InferenceTimes, ModelHashes, ModelInfo
 from device.pipeline import Pipeline
 from device.recognition.events import EventMaker
 from device.recognition.operating_point import OperatingPoint
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from device.errors import HardwareError
     from device.inference import Opened
     from device.options import Config
-    from device.ports import Camera, Clock, Interpreter
+    from device.ports import Interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,47 +247,6 @@ def unfit(task: str, model: LoadedModel, why: str) -> InputError:
         f"models.{task}: {model.manifest.name}: {why}",
         hint="the models that ship with Porter fit: `porter models` lists them",
     )
-
-
-def make_camera(config: Config, clock: Clock, lores_px: tuple[int, int]) -> Camera:
-    """The configured camera, not yet open. Only the adapter that is asked for is imported."""
-    options = config.camera
-    size = options.width_px, options.height_px
-    if options.source == "picamera2":
-        from device.adapters.camera_picamera2 import Picamera2Camera
-
-        return Picamera2Camera(
-            camera_number(options.path), clock, *size, lores_px=lores_px, rate_hz=options.rate_hz
-        )
-    if options.source == "usb":
-        from device.adapters.camera_video import UsbCamera
-
-        return UsbCamera(options.path, clock, *size, lores_px=lores_px, rate_hz=options.rate_hz)
-    if kind_of(options.path) == "video":
-        from device.adapters.camera_video import VideoFileCamera
-
-        return VideoFileCamera(
-            options.path, clock, *size, lores_px=lores_px, rate_hz=options.rate_hz, loop=options.loop
-        )
-    return FilesCamera(
-        options.path, clock, *size, lores_px=lores_px, rate_hz=options.rate_hz, loop=options.loop
-    )
-
-
-def camera_number(path: str) -> int:
-    """`camera.path` of a picamera2 camera: its number, as `rpicam-hello --list-cameras` counts them."""
-    if not path.isdecimal():
-        raise InputError(
-            f"camera.path: {path!r}: expected a camera number with source picamera2",
-            hint="0 is the first camera; `rpicam-hello --list-cameras` shows them",
-        )
-    return int(path)
-
-
-def camera_info(config: Config) -> CameraInfo:
-    """What subscribers are told of the camera."""
-    options = config.camera
-    return CameraInfo(name=options.name, source=options.source, simulated=options.source == "files")
 
 
 def ns(seconds: float) -> int:

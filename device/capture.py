@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from device.errors import CameraStalledError, HardwareError, InputError
+from device.optics import Optics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,12 +46,14 @@ class Capture:
         troubles: Troubles,
         *,
         stall_after_s: float,
+        optics: Optics | None = None,
         wait: Callable[[float], object] | None = None,
     ) -> None:
         self._camera = camera
         self._slot = slot
         self._troubles = troubles
         self._stall_after_s = stall_after_s
+        self.optics = optics or Optics()
         self._wait = wait or threading.Event().wait
         self._open = False
         self._sameness = Sameness()
@@ -99,6 +102,7 @@ class Capture:
             return
         self._retry_s = FIRST_RETRY_S
         self._troubles.clear("camera_lost")
+        self._report_limits()
         self.frames += 1
         self._slot.put(frame)
 
@@ -107,6 +111,17 @@ class Capture:
         if self._open:
             self._open = False
             self._camera.close()
+
+    def _report_limits(self) -> None:
+        """An alert for what was asked of the picture and this camera cannot do; it sees all the same."""
+        if self.optics.unmet:
+            self._troubles.raise_(
+                "camera_limited",
+                f"this camera cannot follow the configuration: {'; '.join(self.optics.unmet)}",
+                "take these options out, or see docs/hardware.md for which camera has them",
+            )
+        else:
+            self._troubles.clear("camera_limited")
 
     def _reset(self, error: HardwareError | InputError) -> None:
         """Closes the camera, so that the next step opens it anew, after a pause that doubles up to half a minute."""

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from device.errors import PorterError
-from device.payloads import ModelInfo, Trouble, rfc3339
+from device.payloads import Light, ModelInfo, Trouble, rfc3339
 from device.records import EnrolmentSummary, Expected, PoseName, PoseState
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ SOCKET_NAME = "control.sock"
 MAX_POLICY_BYTES = 64 * 1024
 # A \uXXXX escape takes 6 bytes for a character of 2; nothing in a checked text grows more in JSON.
 MAX_REQUEST_BYTES = 3 * MAX_POLICY_BYTES + 4096
-DAY_NS = 86_400_000_000_000
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Recorder = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -156,6 +155,7 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     threshold: float
     expected: Expected | None
     firmware: str = ""
+    light: Light = ""
 
 
 class Switched(Line, frozen=True, tag="switched"):
@@ -321,7 +321,7 @@ def subject_line(subject: Subject, now_utc_ns: int) -> SubjectLine:
         recorded_by=consent.recorded_by,
         since=utc_date(consent.given_at_ns),
         until=utc_date(consent.expires_at_ns),
-        days_left=max(0, math.ceil((consent.expires_at_ns - now_utc_ns) / DAY_NS)),
+        days_left=max(0, math.ceil((consent.expires_at_ns - now_utc_ns) / 86_400_000_000_000)),
     )
 
 

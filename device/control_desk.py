@@ -172,6 +172,7 @@ class ControlDesk:
             threshold=pipeline.sightings.threshold,
             expected=pipeline.sightings.expected,
             firmware=__version__,
+            light=self._capture().optics.light,
         )
 
     def _rotate(self) -> Rotated:

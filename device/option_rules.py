@@ -44,6 +44,7 @@ def rules(config: Config) -> Iterator[Violation]:
     """What holds between options; each option is within its own limits already."""
     yield from _path_rules(config)
     yield from _camera_rules(config)
+    yield from _optics_rules(config)
     yield from _recognition_rules(config)
     yield from _mqtt_rules(config)
 
@@ -90,6 +91,21 @@ def _camera_rules(config: Config) -> Iterator[Violation]:
     if camera.name in TOPIC_LEVELS:
         hint = "choose another name, e.g. cam0"
         yield "camera.name", "expected a name that is not a topic of the device itself", hint
+
+
+def _optics_rules(config: Config) -> Iterator[Violation]:
+    optics = config.optics
+    if optics.day_above_lux < 1.2 * optics.night_below_lux:
+        need = f"expected at least {1.2 * optics.night_below_lux:g} lux (1.2 times optics.night_below_lux)"
+        yield "optics.day_above_lux", need, "closer together, dusk would make it change all the time"
+    if optics.night_max_exposure_ms < optics.max_exposure_ms:
+        need = f"expected at least optics.max_exposure_ms ({optics.max_exposure_ms:g} ms)"
+        yield "optics.night_max_exposure_ms", need, "night is when it may expose longer: raise it"
+    fixed = optics.exposure == "fixed"
+    longest_ms = optics.exposure_ms if fixed else optics.night_max_exposure_ms
+    if config.camera.stall_after_s < 2 * longest_ms / 1000:
+        need = f"expected at least {2 * longest_ms / 1000:g} s (two frames of {longest_ms:g} ms)"
+        yield "camera.stall_after_s", need, "raise it, or expose shorter (optics)"
 
 
 def _recognition_rules(config: Config) -> Iterator[Violation]:

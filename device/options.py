@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from device.option_form import NAME, NAME_FORM, Fraction, Section, option
 from device.options_delivery import EventOptions, HomeAssistantOptions, MetricsOptions, MqttOptions
+from device.options_optics import OpticsOptions
 
 
 class DeviceOptions(Section, frozen=True):
@@ -53,7 +54,8 @@ class CameraOptions(Section, frozen=True):
     path: Annotated[
         str,
         option(
-            "`files`: the folder or file. `usb`: the device, e.g. `/dev/video0`. `picamera2`: the camera's number."
+            "`files`: the folder or file. `usb`: the device, e.g. `/dev/video0`; a name under `/dev/v4l/by-id` is the "
+            "same after every start. `picamera2`: the camera's number."
         ),
     ] = "0"
     width_px: Annotated[int, option("Width of the main stream.", unit="px", ge=320, le=4056)] = 1280
@@ -235,6 +237,7 @@ class Config(Section, frozen=True):
 
     device: DeviceOptions = DeviceOptions()
     camera: CameraOptions = CameraOptions()
+    optics: OpticsOptions = OpticsOptions()
     models: ModelOptions = ModelOptions()
     inference: InferenceOptions = InferenceOptions()
     motion: MotionOptions = MotionOptions()

@@ -20,6 +20,7 @@ Ref = Annotated[
 ]
 Time = Annotated[str, Meta(description="UTC, RFC 3339 with milliseconds and Z")]
 ClockState = Literal["synced", "unsynced"]
+Light = Literal["", "day", "night"]
 
 
 class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -203,11 +204,15 @@ class InferenceTimes(Payload, frozen=True):
 
 
 class VisionFigures(Payload, frozen=True):
-    """What the vision service measures of itself, for `health`. fps: frames processed a second."""
+    """What the vision service measures of itself, for `health`. fps: frames processed a second.
+
+    light: for what light the camera is set; empty where it does not say.
+    """
 
     fps: Annotated[float, Meta(ge=0)]
     frames: Annotated[int, Meta(ge=0)]
     inference: list[InferenceTimes]
+    light: Light = ""
 
 
 class Reading(Payload, frozen=True):

@@ -18,7 +18,8 @@ import msgspec
 
 from device.adapters.clock import ManualClock, SystemClock
 from device.adapters.gallery_sqlite import SqliteGallery
-from device.assembly import Models, load_models, make_camera, make_events, make_pipeline
+from device.assembly import Models, load_models, make_events, make_pipeline
+from device.camera_assembly import make_camera
 from device.config import load
 from device.errors import InputError, StorageError
 from device.options import Config

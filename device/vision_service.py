@@ -30,8 +30,14 @@ from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
 from device.adapters.wish_file import FileWishes
-from device.assembly import camera_info, load_models, make_camera, make_events, make_pipeline, models_for
-from device.capture import Capture
+from device.assembly import load_models, make_events, make_pipeline, models_for
+from device.camera_assembly import (
+    camera_info,
+    capture_worker,
+    make_capture,
+    needs_another_camera,
+    optics_settings,
+)
 from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
 from device.control_desk import ControlDesk
@@ -40,6 +46,7 @@ from device.folders import BOARD, GALLERY, LEDGER, OUTBOX, existing_folder, shar
 from device.logs import setup_logging
 from device.options import LogOptions
 from device.options_delivery import MqttOptions
+from device.options_optics import OpticsOptions
 from device.payloads import VisionFigures
 from device.recogniser import Recogniser
 from device.registrar import Registrar
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
     import argparse
 
     from device.assembly import Models
+    from device.capture import Capture
     from device.options import Config
     from device.pipeline import Pipeline
     from device.ports import Clock, Notifier
@@ -141,7 +149,8 @@ class VisionService:
 
     def _figures(self) -> VisionFigures:
         frames = self._recogniser.pipeline.counters.frames
-        return VisionFigures(self._desk.rate_hz, frames, self._built.models.times())
+        light = self._capture.optics.light
+        return VisionFigures(self._desk.rate_hz, frames, self._built.models.times(), light)
 
     def _tick(self) -> None:
         if not self._clock.now().synced:
@@ -158,9 +167,8 @@ class VisionService:
         return Built(models, maker, make_pipeline(config, models, maker))
 
     def _make_capture(self, config: Config, models: Models) -> Capture:
-        picture = models.detector.manifest.input
-        camera = make_camera(config, self._clock, (picture.width_px, picture.height_px))
-        return Capture(camera, self._slot, self._troubles, stall_after_s=config.camera.stall_after_s)
+        seen = models.detector.manifest.input
+        return make_capture(config, self._clock, (seen.width_px, seen.height_px), self._slot, self._troubles)
 
     def _make_recogniser(self, config: Config, built: Built, state_dir: Path, run_dir: Path) -> Recogniser:
         embedder = built.models.embedder
@@ -236,13 +244,14 @@ class VisionService:
             built, models = self._built, models_for(new, self._config, self._built.models)
             if sight(new) != sight(self._config) or models is not built.models:
                 built = self._build(new, models)
-            if new.camera != self._config.camera or new.models != self._config.models:
+            if needs_another_camera(new, self._config):
                 self._switch_camera(new, built.models)
         except PorterError as error:
             self._troubles.raise_("config_rejected", error.message, error.hint)
             log.error("config_rejected text=%r", error.message)
             return
         self._config = new
+        self._capture.optics.change(optics_settings(new))
         logging.getLogger("porter").setLevel(new.log.level.upper())
         self._adopt(built)
         self._troubles.clear("config_rejected")
@@ -303,16 +312,9 @@ class VisionService:
         return False
 
 
-def capture_worker(capture: Capture, config: Config) -> Worker:
-    """The thread of a capture; one that ended is followed by another for the same capture."""
-    # A camera may take its time to open, and a frame may take until it counts as stalled.
-    patience_s = config.camera.stall_after_s + 20.0
-    return Worker("capture", capture.step, cleanup=capture.close, patience_s=patience_s)
-
-
 def sight(config: Config) -> Config:
     """The configuration without what means nothing to the parts that see."""
-    return msgspec.structs.replace(config, mqtt=MqttOptions(), log=LogOptions())
+    return msgspec.structs.replace(config, mqtt=MqttOptions(), log=LogOptions(), optics=OpticsOptions())
 
 
 def refuse_restart_options(path: Path, old: Config, new: Config) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from device.adapters.clock import ManualClock
+    from device.records import Frame
 
 
 def drawn(number: int, size_px: tuple[int, int] = (64, 48)) -> NDArray[np.uint8]:
@@ -24,6 +25,11 @@ def drawn(number: int, size_px: tuple[int, int] = (64, 48)) -> NDArray[np.uint8]
     picture[:, : width // 2, 0] = 250
     picture[:, :, 2] = np.linspace(0, 255, height, dtype=np.uint8)[:, None]
     return picture
+
+
+def number_of(frame: Frame | None) -> int | None:
+    """The number of a drawn frame of 64 x 48 px, coding losses rounded away."""
+    return None if frame is None else round((int(frame.main[24, -5, 1]) - 20) / 15)
 
 
 def save(path: Path, number: int = 0, size_px: tuple[int, int] = (64, 48)) -> Path:

@@ -8,6 +8,7 @@ that is an index into what was found, and RuntimeErrors for nearly everything.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ class StandinModule:
     cameras: how many are plugged in. stall_after: frames after which none come, until the camera is closed.
     late: a stalled capture is completed at the moment it is cancelled. fails: name of a method to the error it raises.
     granted: formats that `configure` grants, where not those asked. autofocus: whether the lens can move.
+    offers: controls beyond the frame's duration, to (least, greatest, default). metadata: of every frame, besides its
+    time stamp. `unplug` and `plug` take the cameras away and bring them back.
     old: answers a camera that is not there with an IndexError, as picamera2 once did.
     """
 
@@ -45,6 +48,8 @@ class StandinModule:
         granted: dict[str, str] | None = None,
         autofocus: bool = False,
         old: bool = False,
+        offers: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         timestamp_offset_ns: int = -30_000_000,
     ) -> None:
         self.clock = clock
@@ -54,25 +59,27 @@ class StandinModule:
         self.late = late
         self.fails = fails or {}
         self.granted = granted or {}
-        self.autofocus = autofocus
+        self.offers = {"FrameDurationLimits": (100, 200_000, 33333), **(offers or {})}
+        if autofocus:
+            self.offers |= {"AfMode": (0, 2, 0), "AfTrigger": (0, 1, 0), "LensPosition": (0.0, 15.0, 1.0)}
+        self.metadata = metadata or {}
         self.old = old
         self.timestamp_offset_ns = timestamp_offset_ns
         self.taken: list[int] = []  # cameras that somebody has open
         self.frames = 0
         self.held = 0  # requests that nobody has released
         self.configurations: list[dict[str, Any]] = []
+        self.set: list[dict[str, Any]] = []  # what `set_controls` was given, in order
+        self._there = cameras
+        self.Picamera2 = type("Picamera2", (StandinCamera,), {"_module": self})
 
-    def Picamera2(self, number: int = 0) -> StandinCamera:  # noqa: N802  the name of the real class
-        """Opens a camera, as the real constructor does."""
-        if number not in range(self.cameras):
-            if self.old:
-                raise IndexError("list index out of range")
-            raise RuntimeError(f"No camera number {number} found - use ... to check connected cameras")
-        self.fail("Picamera2")
-        if number in self.taken:
-            raise RuntimeError("Camera __init__ sequence did not complete.")
-        self.taken.append(number)
-        return StandinCamera(self, number)
+    def unplug(self) -> None:
+        """Frames end, and there is no camera any more."""
+        self.cameras, self.stall_after = 0, 0
+
+    def plug(self) -> None:
+        """The cameras are back."""
+        self.cameras, self.stall_after = self._there, None
 
     def fail(self, method: str) -> None:
         """Raises what this method was told to raise."""
@@ -111,8 +118,9 @@ class StandinRequest:
         )
 
     def get_metadata(self) -> dict[str, Any]:
-        """The controls that go with the frame; here only its time stamp."""
-        return {"SensorTimestamp": self._module.clock.now().boot_ns + self._module.timestamp_offset_ns}
+        """The controls that go with the frame: its time stamp, and what the stand-in was told."""
+        stamp_ns = self._module.clock.now().boot_ns + self._module.timestamp_offset_ns
+        return {"SensorTimestamp": stamp_ns, **self._module.metadata}
 
     def release(self) -> None:
         """Gives the buffers back."""
@@ -123,17 +131,30 @@ class StandinRequest:
 
 
 class StandinCamera:
-    """One open camera."""
+    """One open camera. As in reality a constructor that fails leaves a file open, and the camera, where it had it."""
 
-    def __init__(self, module: StandinModule, number: int) -> None:
-        self._module = module
-        self._number = number
+    _module: StandinModule  # the class is made anew for every module
+
+    def __init__(self, number: int = 0) -> None:
+        module = self._module
+        self.is_open = False
+        self.notifyme_w = os.open(os.devnull, os.O_WRONLY)  # in reality a pipe's end
+        if number not in range(module.cameras):
+            if module.old:
+                raise IndexError("list index out of range")
+            raise RuntimeError(f"No camera number {number} found - use ... to check connected cameras")
+        module.fail("Picamera2")
+        if number in module.taken:
+            raise RuntimeError("Camera __init__ sequence did not complete.")
+        module.taken.append(number)
+        self._number, self._registered = number, False
+        self.is_open = True
+        module.fail("create_preview_configuration")
+        self._registered = True
         self._configuration: dict[str, Any] | None = None
         self._running = False
         self._jobs: list[StandinJob] = []
-        self.camera_controls: dict[str, Any] = {"FrameDurationLimits": (100, 83333, 33333)}
-        if module.autofocus:
-            self.camera_controls["AfMode"] = (0, 2, 0)
+        self.camera_controls: dict[str, Any] = module.offers
 
     def create_preview_configuration(
         self,
@@ -180,6 +201,14 @@ class StandinCamera:
         """What `configure` granted."""
         return self._configuration
 
+    def set_controls(self, controls: dict[str, Any]) -> None:
+        """From the next frame on; before `start`, from the first."""
+        self._module.fail("set_controls")
+        for name in controls:
+            if name not in self.camera_controls:
+                raise RuntimeError(f"Control {name} is not advertised by libcamera")
+        self._module.set.append(dict(controls))
+
     def start(self) -> None:
         """Frames flow from here on."""
         self._module.fail("start")
@@ -220,9 +249,14 @@ class StandinCamera:
 
     def close(self) -> None:
         """Stops and gives back the camera; a stall ends with it."""
-        if self._number in self._module.taken:
-            self._module.taken.remove(self._number)
-            self._running = False
+        if not self.is_open:
+            return
+        self._module.taken.remove(self._number)
+        if not self._registered:
+            raise KeyError(self._number)
+        self.is_open = self._running = False
+        os.close(self.notifyme_w)
+        if self._module.cameras:
             self._module.stall_after = None
         self._module.fail("close")
 

@@ -8,6 +8,7 @@ in effect, defaults included, as YAML that Porter reads back.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from device import config
 from device.errors import ConfigError
 from device.option_docs import sections_table, value_text
 from device.option_rules import value_of
+from device.options_optics import OpticsOptions
 
 if TYPE_CHECKING:
     import argparse
@@ -99,6 +101,11 @@ def notes(found: Config) -> Iterator[str]:
             yield "mqtt.port 8883 is usually TLS; plain brokers listen on 1883"
     if found.camera.source == "files":
         yield "camera.source is files: a simulation, whose gallery no real camera will open"
+    if found.camera.source != "picamera2" and found.optics != OpticsOptions():
+        yield f"optics is for camera.source picamera2: with {found.camera.source} none of it has an effect"
+    if found.camera.source == "usb" and re.fullmatch("/dev/video[0-9]+", found.camera.path):
+        name = "`ls -l /dev/v4l/by-id` shows its lasting name"
+        yield f"camera.path {found.camera.path} may be another camera after a start: {name}"
     if found.events.publish_labels:
         yield "events.publish_labels is true: the broker and its subscribers learn the subjects' labels"
     if found.inference.delegate == "edgetpu" and found.inference.fallback == "cpu":

@@ -67,9 +67,10 @@ def forwarder_lines(args: argparse.Namespace) -> list[str]:
 def text(status: ServiceStatus) -> str:
     """The status as people read it."""
     simulated = ", a simulation" if status.simulated else ""
+    light = f", set for {status.light}" if status.light else ""
     lines = [
         f"state     {status.state}, up {timedelta(seconds=int(status.uptime_s))}",
-        f"camera    {status.camera} ({status.source}{simulated}), {status.fps:.1f} frames a second",
+        f"camera    {status.camera} ({status.source}{simulated}), {status.fps:.1f} frames a second{light}",
         f"subjects  {status.subjects} enrolled, {status.present} at the door",
         f"frames    {status.frames}, with {status.faces_seen} faces, {status.embedded} of them embedded",
         f"strangers {status.strangers}",

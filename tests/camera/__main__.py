@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from tests.debian_root import entered, made, main, need
 
 HERE = Path(__file__).parent
@@ -22,6 +24,7 @@ PACKAGES = (
     "python3-jsonschema",
     "python3-msgspec",
     "python3-pytest",
+    "libarchive13t64",  # picamera2.devices wants it
 )
 REQUIREMENTS, CAMERAS, SHIM = HERE / "requirements.txt", HERE / "virtual.yaml", HERE / "dmabuf_stand_in.c"
 
@@ -32,16 +35,23 @@ def finish(root: Path) -> None:
     target = ["--only-binary=:all:", "--python-version=3.13", f"--target={root}/opt/picamera2"]
     subprocess.run([*pip, *target, "-r", str(REQUIREMENTS)], check=True)
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", f"{root}/opt/shim.so", str(SHIM)], check=True)
-    cameras = root / "usr/share/libcamera/pipeline/virtual/virtual.yaml"
-    cameras.parent.mkdir(parents=True)
-    cameras.write_bytes(CAMERAS.read_bytes())
+
+
+def plug(root: Path) -> None:
+    """The cameras, anew for every run, since a test unplugs them; and the picture that one of them is frozen on."""
+    folder = root / "usr/share/libcamera/pipeline/virtual"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "virtual.yaml").write_bytes(CAMERAS.read_bytes())
+    slope = Image.linear_gradient("L").resize((640, 360)).convert("RGB")
+    slope.save(folder / "frozen.jpg")
 
 
 def suite() -> int:
     """Returns pytest's exit code."""
     need("mmdebstrap", "unshare", "gcc")
-    inputs = [each.read_bytes() for each in (REQUIREMENTS, CAMERAS, SHIM, Path(__file__))]
+    inputs = [each.read_bytes() for each in (REQUIREMENTS, SHIM)]
     root = made("camera", PACKAGES, inputs, finish)
+    plug(root)
     pytest = ["python3", "-m", "pytest", "-p", "no:cacheprovider", "--noconftest", "-c", "/dev/null", "-ra"]
     env = {
         "LD_PRELOAD": "/opt/shim.so",

@@ -12,12 +12,13 @@ import sys
 from typing import Any
 from unittest import mock
 
-# What picamera2 imports without condition and Porter never uses: previews on a screen, raw files.
-for unused in ("pykms", "pidng", "pidng.camdefs", "pidng.core"):
+# What picamera2 imports without condition and Porter never uses: previews on a screen, raw files, the IMX500's tensors.
+for unused in ("pykms", "pidng", "pidng.camdefs", "pidng.core", "Imath", "OpenEXR"):
     sys.modules[unused] = mock.MagicMock()
 
 libcamera = importlib.import_module("libcamera")
 real = importlib.import_module("picamera2.picamera2")
+helpers = importlib.import_module("picamera2.request").Helpers
 allocators = importlib.import_module("picamera2.allocators")
 
 

@@ -129,7 +129,12 @@ def test_a_reload_that_changes_nothing_for_this_process_does_not_disturb_a_visit
 ) -> None:
     """Else whoever stands there would be matched, and a door opened, a second time."""
     before = visited.events()
-    visited.configure(**PATIENT, mqtt={"host": "broker.example"}, log={"level": "debug"})
+    visited.configure(
+        **PATIENT,
+        mqtt={"host": "broker.example"},
+        log={"level": "debug"},
+        optics={"ev": 1.0, "hdr": "sensor"},  # the camera's business, and this one has none of it
+    )
     visited.reload()
     frames = visited.status().frames
     visited.wait("more frames", lambda: visited.status().frames > frames + 10)

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import pytest
 
-from device.adapters.camera_files import FilesCamera
-from device.adapters.camera_picamera2 import Picamera2Camera
-from device.adapters.camera_video import UsbCamera, VideoFileCamera
-from device.adapters.clock import ManualClock
 from device.adapters.interpreter_recorded import RecordedInterpreter
 from device.adapters.models_folder import default_folder, load_manifest
 from device.assembly import (
     LoadedModel,
     Models,
-    camera_info,
     load_model,
     load_models,
-    make_camera,
     make_embedder,
     make_events,
     make_pipeline,
@@ -32,21 +26,17 @@ from device.errors import HardwareError, InputError
 from device.inference import Opened
 from device.inference_times import TimedInterpreter
 from device.options import (
-    CameraOptions,
     Config,
     InferenceOptions,
     ModelOptions,
     MotionOptions,
     RecognitionOptions,
 )
-from device.payloads import CameraInfo
-from tests.pictures import save, save_gif, save_video
 from tests.tiny import tiny_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from device.ports import Camera
 
 LORES = (320, 256)
 
@@ -195,35 +185,6 @@ def test_the_motion_gate_is_there_only_where_it_is_wanted() -> None:
         config = Config(motion=MotionOptions(enabled=enabled))
         pipeline = make_pipeline(config, models, make_events(config, models, "b0070001", lambda _: 0))
         assert (pipeline.motion is not None) == enabled
-
-
-def camera(source: str, path: str) -> Camera:
-    options = msgspec.convert({"source": source, "path": path}, CameraOptions)
-    return make_camera(Config(camera=options), ManualClock(), LORES)
-
-
-def test_each_source_has_its_camera(tmp_path: Path) -> None:
-    assert isinstance(camera("picamera2", "0"), Picamera2Camera)
-    assert isinstance(camera("usb", "/dev/video0"), UsbCamera)
-    assert isinstance(camera("files", str(tmp_path)), FilesCamera)
-    assert isinstance(camera("files", str(save(tmp_path / "one.png"))), FilesCamera)
-    assert isinstance(camera("files", str(save_gif(tmp_path / "some.gif", 2))), FilesCamera)
-    assert isinstance(camera("files", str(save_video(tmp_path / "clip.mp4"))), VideoFileCamera)
-
-
-def test_only_cameras_of_hardware_are_live(tmp_path: Path) -> None:
-    """What is enrolled from files is marked simulated; both answers must agree."""
-    for source, path in (("picamera2", "0"), ("usb", "/dev/video0"), ("files", str(tmp_path))):
-        config = Config(camera=msgspec.convert({"source": source, "path": path}, CameraOptions))
-        simulated = camera_info(config).simulated
-        assert camera_info(config) == CameraInfo("cam0", source, simulated)
-        assert camera(source, path).live == (not simulated)
-
-
-@pytest.mark.parametrize("path", ["/dev/video0", "", "one", "-1"])
-def test_a_picamera2_camera_has_a_number(path: str) -> None:
-    with pytest.raises(InputError, match="expected a camera number"):
-        camera("picamera2", path)
 
 
 def test_seconds_become_nanoseconds() -> None:

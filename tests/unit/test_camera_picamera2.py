@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def rig(clock: ManualClock | None = None, **failures: Any) -> tuple[StandinModul
 
 
 def test_the_configuration_asks_for_rgb_main_and_yuv_lores_of_the_same_field() -> None:
-    """Few buffers, no kept frame, the rate as frame duration; no autofocus where the lens cannot move."""
+    """Few buffers, no kept frame; no autofocus where the lens cannot move; frames no longer than an exposure may be."""
     module, camera = rig()
     camera.open()
     (asked,) = module.configurations
@@ -37,7 +38,7 @@ def test_the_configuration_asks_for_rgb_main_and_yuv_lores_of_the_same_field() -
     assert (asked["lores"]["format"], asked["lores"]["size"]) == ("YUV420", (100, 60))
     assert asked["queue"] is False
     assert asked["buffer_count"] == 4
-    assert asked["controls"] == {"FrameDurationLimits": (100_000, 100_000)}
+    assert module.set == [{"FrameDurationLimits": (33_300, 33_300)}]
     assert (asked["display"], asked["encode"]) == (None, None)
 
 
@@ -54,7 +55,7 @@ def test_a_lens_that_can_move_focuses_continuously() -> None:
     """Camera Module 3 would otherwise stay focused far away."""
     module, camera = rig(autofocus=True)
     camera.open()
-    assert module.configurations[0]["controls"]["AfMode"] == 2
+    assert module.set[0]["AfMode"] == 2
 
 
 def test_padding_never_shows_in_a_view() -> None:
@@ -217,6 +218,31 @@ def test_a_camera_that_is_busy_is_named() -> None:
     assert "does another program use it" in caught.value.hint
 
 
+def open_files() -> int:
+    """How many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"cameras": 0},
+        {"fails": {"Picamera2": RuntimeError("Failed to acquire camera: Device or resource busy")}},
+        {"fails": {"create_preview_configuration": RuntimeError("no formats")}},
+        {"fails": {"start": RuntimeError("Broken pipe")}},
+    ],
+)
+def test_tries_that_fail_cost_no_file_each(broken: dict[str, Any]) -> None:
+    """One every half minute is a thousand in a night, and a thousand files are all that a service has."""
+    module, camera = rig(**broken)
+    before = open_files()
+    for _ in range(50):
+        with pytest.raises(HardwareError):
+            camera.open()
+    assert open_files() == before
+    assert module.taken == []
+
+
 @pytest.mark.parametrize("method", ["configure", "start"])
 def test_a_camera_that_fails_to_start_is_given_back(method: str) -> None:
     """So that the next open finds it free."""
@@ -249,12 +275,14 @@ def test_a_picamera2_without_timeouts_is_refused() -> None:
         camera_controls: dict[str, Any] = {}  # noqa: RUF012  a stand-in's attribute
         closed = False
 
+        def __init__(self, number: int) -> None:
+            pass
+
         def close(self) -> None:
             Old.closed = True
 
     class OldModule:
-        def Picamera2(self, number: int) -> Old:  # noqa: N802  the real name
-            return Old()
+        Picamera2 = Old
 
     camera = Picamera2Camera(0, ManualClock(), 64, 48, lores_px=(32, 32), load_picamera2=OldModule)
     with pytest.raises(HardwareError, match="wait for ever"):
@@ -268,3 +296,21 @@ def test_an_error_while_waiting_is_a_hardware_error() -> None:
     camera.open()
     with pytest.raises(HardwareError, match="failed: Camera not started"):
         camera.capture(1.0)
+
+
+@pytest.mark.parametrize("form", [None, *FORMATS])
+@pytest.mark.parametrize("width", [62, 66, 126, 130, 198, 202])
+def test_every_width_is_cropped_from_its_padded_rows_in_every_format(width: int, form: str | None) -> None:
+    """One pair of columns less or more than the row alignment; the last column is the picture's, not padding."""
+    granted = {"main": form, "lores": form} if form else {}
+    module = StandinModule(ManualClock(), drawn, granted=granted)
+    camera = Picamera2Camera(
+        0, module.clock, width, 62, lores_px=(width, 62), load_picamera2=lambda: module, wait=lambda _s: None
+    )
+    camera.open()
+    frame = camera.capture(1.0)
+    assert frame is not None
+    for view in (frame.main, frame.lores):
+        assert view.shape == (62, width, 3)
+        error = np.abs(view[:, -3:].astype(int) - drawn(0, (width, 62))[:, -3:].astype(int))
+        assert error.max() <= 6

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import wave
@@ -17,16 +16,14 @@ import pytest
 from device.adapters.camera_video import UsbCamera, VideoFileCamera
 from device.adapters.camera_video.file import with_steps
 from device.adapters.camera_video.pyav import LOCAL_ONLY
-from device.adapters.camera_video.usb import readiness
 from device.adapters.clock import ManualClock
-from device.errors import CameraStalledError, HardwareError, InputError
-from tests.pictures import Waits, save, save_video
+from device.errors import InputError
+from tests.pictures import Waits, number_of, save_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from device.records import Frame
 
 NETWORK = [
     "rtsp://127.0.0.1/stream",
@@ -49,11 +46,6 @@ def video_camera(path: Path | str, **options: Any) -> VideoFileCamera:
     clock = ManualClock()
     settings: dict[str, Any] = {"lores_px": (32, 32), "wait": Waits(clock)} | options
     return VideoFileCamera(path, clock, 64, 48, **settings)
-
-
-def number_of(frame: Frame | None) -> int | None:
-    """The drawn number of a frame (see `pictures.drawn`), coding losses rounded away."""
-    return None if frame is None else round((int(frame.main[24, -5, 1]) - 20) / 15)
 
 
 def numbers(camera: VideoFileCamera, frames: int) -> list[int | None]:
@@ -311,126 +303,3 @@ def test_without_pyav_the_hint_says_what_to_install(tmp_path: Path, monkeypatch:
         with pytest.raises(InputError, match="need PyAV") as caught:
             camera.open()
         assert caught.value.hint == "pip install porter-camera[video]"
-
-
-class Device:
-    """A USB camera's stand-in: a video of motion JPEG, and a script of what `readable` answers."""
-
-    def __init__(self, path: Path, frames: int, ready: list[bool] | None = None) -> None:
-        self.video = save_video(path / "usb.avi", frames, codec="mjpeg")
-        self.ready = ready
-        self.asked: list[float] = []
-        self.containers: list[Any] = []
-
-    def open_container(self) -> Any:
-        self.containers.append(av.open(str(self.video)))
-        return self.containers[-1]
-
-    def readable(self, seconds: float) -> bool:
-        self.asked.append(seconds)
-        return self.ready.pop(0) if self.ready else seconds > 0
-
-    def camera(self, **options: Any) -> UsbCamera:
-        clock = ManualClock()
-        return UsbCamera(
-            "/dev/null",
-            clock,
-            64,
-            48,
-            lores_px=(32, 32),
-            wait=Waits(clock),
-            open_container=self.open_container,
-            readable=self.readable,
-            **options,
-        )
-
-
-def test_only_the_newest_usb_frame_is_decoded(tmp_path: Path) -> None:
-    """Three packets have queued up while nobody asked: the third is shown, then the next."""
-    device = Device(tmp_path, 8, ready=[True, True, True, False, True, False])
-    camera = device.camera()
-    camera.open()
-    assert [number_of(camera.capture(1.0)) for _ in range(2)] == [2, 3]
-    camera.close()
-
-
-def test_usb_frames_come_at_most_at_the_given_rate(tmp_path: Path) -> None:
-    """Stamps lie a period apart, whatever rate the camera chose."""
-    camera = Device(tmp_path, 8).camera(rate_hz=5)
-    camera.open()
-    first, second = camera.capture(1.0), camera.capture(1.0)
-    assert first is not None
-    assert second is not None
-    assert second.captured.boot_ns - first.captured.boot_ns == 200_000_000
-    camera.close()
-
-
-def test_a_usb_camera_that_stops_sending_is_a_stall(tmp_path: Path) -> None:
-    """After the timeout that was asked for; a reset cures it."""
-    device = Device(tmp_path, 8, ready=[True, False, False])
-    camera = device.camera()
-    camera.open()
-    assert camera.capture(1.0) is not None
-    with pytest.raises(CameraStalledError, match="no frame for 3 s"):
-        camera.capture(3.0)
-    assert device.asked[-1] == 3.0
-    camera.close()
-    camera.open()
-    assert camera.capture(1.0) is not None
-    camera.close()
-    assert len(device.containers) == 2
-
-
-def test_a_usb_camera_that_ends_was_unplugged(tmp_path: Path) -> None:
-    """A sensor has no last frame."""
-    camera = Device(tmp_path, 1).camera()
-    camera.open()
-    assert camera.capture(1.0) is not None
-    with pytest.raises(HardwareError, match="stopped") as caught:
-        camera.capture(1.0)
-    assert "unplugged" in caught.value.hint
-    camera.close()
-
-
-def test_a_number_means_the_video_device_of_that_number(tmp_path: Path) -> None:
-    """As in `porter demo --camera 0`; missing, it says how to list what is there."""
-    with pytest.raises(
-        HardwareError, match=r"/dev/video987: expected a USB camera, but: No such file"
-    ) as caught:
-        UsbCamera("987", ManualClock(), 64, 48, lores_px=(32, 32)).open()
-    assert "plugged in" in caught.value.hint
-
-
-def test_a_file_is_no_usb_camera(tmp_path: Path) -> None:
-    """A picture, a video: the hint names the right source."""
-    with pytest.raises(InputError, match="expected a camera device") as caught:
-        UsbCamera(save(tmp_path / "a.png"), ManualClock(), 64, 48, lores_px=(32, 32)).open()
-    assert "source: files" in caught.value.hint
-
-
-def test_a_device_that_is_no_camera_is_a_hardware_error() -> None:
-    """FFmpeg's own V4L2 input is asked, and refuses; the camera can be closed and opened again."""
-    camera = UsbCamera("/dev/null", ManualClock(), 64, 48, lores_px=(32, 32), input_format="mjpeg")
-    for _ in range(2):
-        with pytest.raises(HardwareError, match="/dev/null: expected a USB camera"):
-            camera.open()
-    camera.close()
-
-
-def test_an_open_device_is_waited_for_by_its_own_descriptor() -> None:
-    """A terminal stands in for the camera: nothing to read at first, then something."""
-    master, slave = os.openpty()
-    try:
-        ready = readiness(os.ttyname(slave))
-        assert not ready(0.0)
-        os.write(master, b"frame\n")
-        assert ready(1.0)
-    finally:
-        os.close(master)
-        os.close(slave)
-
-
-def test_a_device_that_nobody_opened_cannot_be_waited_for() -> None:
-    """Rather than waiting on something else."""
-    with pytest.raises(FileNotFoundError, match="/dev/full"):
-        readiness("/dev/full")

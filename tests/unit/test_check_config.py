@@ -31,6 +31,19 @@ def test_a_good_file_is_ok_with_a_summary(tmp_path: Path, capsys: pytest.Capture
     assert "note    events.publish_labels is true" in out
 
 
+def test_optics_of_a_camera_that_has_none_are_noted_and_so_is_a_passing_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, "camera: {source: usb, path: /dev/video0}\noptics: {ev: 1}\n")
+    assert cli.main(["check-config", path]) == 0
+    out = capsys.readouterr().out
+    assert "note    optics is for camera.source picamera2: with usb none of it has an effect" in out
+    assert "note    camera.path /dev/video0 may be another camera after a start" in out
+    path = written(tmp_path, "camera: {source: usb, path: /dev/v4l/by-id/usb-Maker_Camera-video-index0}\n")
+    assert cli.main(["check-config", path]) == 0
+    assert "note    camera" not in capsys.readouterr().out
+
+
 def test_show_prints_the_configuration_in_effect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, "camera: {rate_hz: 5}\n")
     assert cli.main(["check-config", path, "--show"]) == 0

@@ -187,6 +187,15 @@ def test_the_status_is_readable(path: Path, capsys: pytest.CaptureFixture[str]) 
     ]
 
 
+def test_the_status_says_for_what_light_the_camera_is_set(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = msgspec.structs.replace(STATUS, source="picamera2", simulated=False, light="night")
+    with service(path, {"StatusRequest": [Done(status)]}):
+        assert main(["status", "--socket", str(path)]) == 0
+    assert "cam0 (picamera2), 9.8 frames a second, set for night" in capsys.readouterr().out
+
+
 def test_the_status_as_json_holds_every_count(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with service(path, {"StatusRequest": [Done(STATUS)]}):
         assert main(["status", "--socket", str(path), "--json"]) == 0

@@ -123,7 +123,7 @@ def test_an_unknown_name_is_refused_with_what_was_probably_meant(text: str, mean
 
 
 def test_an_unknown_name_like_no_other_lists_the_known_ones() -> None:
-    assert "camera, models" in refusal("xyzzy: 1").hint
+    assert "camera, optics" in refusal("xyzzy: 1").hint
     assert "level" in refusal("log: {xyzzy: 1}").hint
 
 

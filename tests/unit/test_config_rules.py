@@ -49,6 +49,13 @@ def refused_paths(text: str) -> list[str]:
         ("mqtt: {base: a/#}", ["mqtt.base"]),
         ("camera: {rate_hz: 0}", ["camera.rate_hz"]),
         ("camera: {rate_hz: 0.5}", ["camera.stall_after_s"]),
+        ("optics: {night_below_lux: 60}", ["optics.day_above_lux"]),
+        ("optics: {max_exposure_ms: 80}", ["optics.night_max_exposure_ms"]),
+        ("optics: {night_max_exposure_ms: 500}\ncamera: {stall_after_s: 0.9}", ["camera.stall_after_s"]),
+        (
+            "optics: {exposure: fixed, exposure_ms: 1000}\ncamera: {stall_after_s: 1.9}",
+            ["camera.stall_after_s"],
+        ),
         ("camera: {source: usb}", ["camera.path"]),
         ("camera: {source: picamera2, path: /dev/video0}", ["camera.path"]),
         ("camera: {source: files}", ["camera.path"]),
@@ -69,6 +76,9 @@ def test_options_that_contradict_one_another_are_refused(text: str, paths: list[
     [
         "recognition: {min_frames: 5, max_frames: 5}",
         "recognition: {track_gap_s: 5}",
+        "optics: {night_below_lux: 50, day_above_lux: 60}",
+        "optics: {max_exposure_ms: 66.6}",
+        "optics: {exposure: auto, exposure_ms: 1000}\ncamera: {stall_after_s: 1.9}",
         "recognition: {threshold: 0.3, hysteresis: 0.1}",
         "zone: {polygon: [[0, 0], [1, 0], [0, 1]]}",
         "mqtt: {client_cert_file: /c.pem, client_key_file: /k.pem}",

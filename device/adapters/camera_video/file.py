@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from device.adapters.camera_video.pyav import (
     CONTAINERS,
     LOCAL_ONLY,
-    Pace,
     load_av,
     phrase,
     picture_of,
     refuse_protocol,
 )
 from device.errors import InputError
+from device.pace import Pace
 from device.records import Frame
 from device.vision.views import Size, lores_and_luma
 

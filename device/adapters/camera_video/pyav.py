@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both PyAV cameras share: what may be opened, how a decoded frame becomes a picture, and pacing."""
+"""What both PyAV cameras share: what may be opened, and how a decoded frame becomes a picture."""
 
 from __future__ import annotations
 
@@ -12,42 +12,14 @@ from device.errors import InputError
 from device.vision.views import Size, fitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from av import VideoFrame
     from numpy.typing import NDArray
-
-    from device.ports import Clock
-    from device.records import Stamp
 
 # Names of FFmpeg's demuxers, for its option `format_whitelist`.
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,mjpeg,h264,hevc,m4v"
 LOCAL_ONLY = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
 PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.,-]*:")
 Picture: TypeAlias = "NDArray[np.uint8]"  # (H, W, 3) RGB
-
-
-class Pace:
-    """Keeps a source without a pace of its own to one frame in `period_s` on `clock`; a late frame is not made up."""
-
-    def __init__(self, clock: Clock, wait: Callable[[float], None], period_s: float) -> None:
-        self._clock = clock
-        self._wait = wait
-        self._period_ns = round(period_s * 1e9)
-        self._due_ns = 0
-
-    def restart(self) -> None:
-        """The next frame is due now."""
-        self._due_ns = self._clock.now().boot_ns
-
-    def when_due(self) -> Stamp:
-        """Waits until the next frame is due; that moment."""
-        now = self._clock.now()
-        if self._due_ns > now.boot_ns:
-            self._wait((self._due_ns - now.boot_ns) / 1e9)
-            now = self._clock.now()
-        self._due_ns = max(self._due_ns + self._period_ns, now.boot_ns)
-        return now
 
 
 def load_av() -> Any:

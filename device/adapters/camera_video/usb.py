@@ -2,7 +2,11 @@
 """A local USB camera, through FFmpeg's V4L2 input.
 
 Its decoding, pacing and errors are tested over a video file in the device's place; it has not run on a real USB
-camera yet. What may surprise: FFmpeg queues what nobody reads, so frames must be drained or they come ever later.
+camera yet. What may surprise:
+
+- FFmpeg queues what nobody reads, so frames must be drained or they come ever later.
+- A camera that was unplugged may come back as another /dev/videoN, and another camera may have its number by then. So
+  at its first opening udev's name for it is looked up, and it is this one that is opened again.
 """
 
 from __future__ import annotations
@@ -14,8 +18,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from device.adapters.camera_video.pyav import LOCAL_ONLY, Pace, load_av, phrase, picture_of, refuse_protocol
+from device.adapters.camera_video.pyav import LOCAL_ONLY, load_av, phrase, picture_of, refuse_protocol
 from device.errors import CameraStalledError, HardwareError, InputError
+from device.pace import Pace
 from device.records import Frame
 from device.vision.views import Size, lores_and_luma
 
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 
     from device.ports import Clock
 
+BY_ID = Path("/dev/v4l/by-id")  # udev's 60-persistent-v4l.rules: by maker, model and serial number
 ALONE = ("rawvideo", "mjpeg")  # codecs whose packets can be skipped: each decodes without the others
 
 
@@ -35,6 +41,7 @@ class UsbCamera:
 
     The camera chooses the size nearest to `width_px` x `height_px`; larger frames are scaled down to fit. Of frames
     that came in the meantime only the newest is decoded, so none is older than one frame time of the camera.
+    by_id: the folder of lasting names. device: what was opened last.
     input_format: V4L2 name of what the camera shall send, e.g. `mjpeg`; empty: its default.
     open_container, readable: stand-ins for the device, for tests. `readable(seconds)` waits for a packet.
     """
@@ -51,12 +58,15 @@ class UsbCamera:
         lores_px: Size,
         rate_hz: float = 0.0,
         input_format: str = "",
+        by_id: Path = BY_ID,
         wait: Callable[[float], None] = time.sleep,
         open_container: Callable[[], InputContainer] | None = None,
         readable: Callable[[float], bool] | None = None,
     ) -> None:
         text = str(path)
-        self._path = f"/dev/video{text}" if text.isdecimal() else text
+        self.device = f"/dev/video{text}" if text.isdecimal() else text
+        self._by_id = by_id
+        self._lasting: str | None = None
         self._clock = clock
         self._limit_px = (width_px, height_px)
         self._lores_px = lores_px
@@ -80,17 +90,19 @@ class UsbCamera:
     def open(self) -> None:
         """Starts the camera. Raises InputError (not a local device) or HardwareError (none there, or busy)."""
         self.close()
-        refuse_protocol(self._path)
+        self.device = self._lasting or self.device
+        refuse_protocol(self.device)
         self._check_device()
         self._av = load_av()
         try:
             self._container = self._open_container()
             stream = self._container.streams.video[0]
             if self._given_readable is None:
-                self._readable = readiness(self._path)
+                self._readable = readiness(self.device)
         except (self._av.error.FFmpegError, OSError, ValueError, LookupError) as error:
             self.close()
             raise self._unusable(error) from error
+        self._lasting = self._lasting or lasting_name(self.device, self._by_id)
         self._skippable = stream.codec_context.name in ALONE
         self._packets = iter(self._container.demux(stream))
         self._pace.restart()
@@ -105,7 +117,7 @@ class UsbCamera:
             left_s = (deadline_ns - self._clock.now().boot_ns) / 1e9
             if left_s < 0 or not self._readable(left_s):
                 raise CameraStalledError(
-                    f"{self._path}: no frame for {timeout_s:g} s", hint="check its cable and its hub"
+                    f"{self.device}: no frame for {timeout_s:g} s", hint="check its cable and its hub"
                 )
             frame = self._newest()
             if frame is not None:
@@ -129,27 +141,29 @@ class UsbCamera:
             while packet is not None and self._skippable and self._readable(0.0):
                 packet = next(self._packets, None)
             if packet is None:
-                raise HardwareError(f"{self._path}: the camera stopped", hint="was it unplugged?")
+                raise HardwareError(f"{self.device}: the camera stopped", hint="was it unplugged?")
             frames = packet.decode()
         except self._av.error.InvalidDataError:  # a damaged JPEG after a USB glitch; the next one is whole
             return None
         except (self._av.error.FFmpegError, OSError) as error:
-            raise HardwareError(f"{self._path}: {phrase(error)}", hint="was the camera unplugged?") from error
+            raise HardwareError(
+                f"{self.device}: {phrase(error)}", hint="was the camera unplugged?"
+            ) from error
         return frames[-1] if frames else None
 
     def _check_device(self) -> None:
         try:
-            mode = Path(self._path).stat().st_mode
+            mode = Path(self.device).stat().st_mode
         except OSError as error:
             raise self._unusable(error) from error
         if not stat.S_ISCHR(mode):
             raise InputError(
-                f"{self._path}: expected a camera device such as /dev/video0",
+                f"{self.device}: expected a camera device such as /dev/video0",
                 hint="for a video file say `source: files`",
             )
 
     def _open_device(self) -> InputContainer:
-        device: InputContainer = self._av.open(self._path, format="v4l2", container_options=self._options)
+        device: InputContainer = self._av.open(self.device, format="v4l2", container_options=self._options)
         return device
 
     def _unusable(self, error: Exception) -> HardwareError:
@@ -161,7 +175,16 @@ class UsbCamera:
             (text for kind, text in hints if isinstance(error, kind)),
             "does another program use it, and is it a camera? `v4l2-ctl --list-devices` tells",
         )
-        return HardwareError(f"{self._path}: expected a USB camera, but: {phrase(error)}", hint=hint)
+        return HardwareError(f"{self.device}: expected a USB camera, but: {phrase(error)}", hint=hint)
+
+
+def lasting_name(device: str, by_id: Path) -> str | None:
+    """The name that this device keeps when it is unplugged and comes back; None where udev gives none."""
+    try:
+        names = sorted(by_id.iterdir())
+        return next((str(name) for name in names if name.exists() and name.samefile(device)), None)
+    except OSError:
+        return None
 
 
 def readiness(path: str) -> Callable[[float], bool]:

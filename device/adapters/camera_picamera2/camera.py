@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Raspberry Pi's CSI cameras, through the distribution's picamera2.
+"""One CSI camera of a Raspberry Pi, through the distribution's picamera2.
 
 The ISP makes both pictures: main (RGB) and lores (YUV 4:2:0, the only kind of format that it scales lores to on a
 Pi 4), of the same field. What may surprise:
@@ -13,8 +13,11 @@ Pi 4), of the same field. What may surprise:
 - A request that is not released is a buffer lost: with all gone the camera freezes, and memory that is held over a
   close runs the contiguous memory (CMA) short (raspberrypi/picamera2#887, #1102). So a request is copied and released
   at once, and a capture that timed out is cancelled, lest a late request come to nobody.
-- A closed Picamera2 is a ring of references: its buffers and files stay until Python's collector comes by. So it is
-  called. (Measured with 0.3.38 and libcamera 0.4: three files more with every close, else.)
+- A closed Picamera2 is a ring of references: what it holds stays until Python's collector comes by. So it is called.
+  (Measured with 0.3.38 and libcamera 0.4: three files more with every close, else. Tests show it.)
+- Controls go to a running camera as differences, by `set_controls`; a change of the sensor's mode, which takes new
+  buffers, happens at no time but opening. The sensor runs faster than `rate_hz` where exposures are kept short
+  (device/optics.py); a frame is then taken when it is due, and picamera2 gives the others back by itself.
 - Cameras do freeze (picamera2#952, #1004). The cure is a full reset: close, drop the object, open a new one. Closing a
   camera whose driver hangs may hang as well; then the worker's heartbeat goes stale and systemd restarts the service.
 - SensorTimestamp is the start of the exposure on CLOCK_BOOTTIME (libcamera's control_ids; the kernel really takes
@@ -27,14 +30,24 @@ This has not run on a Raspberry Pi yet.
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
+import time
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from device.adapters.camera_picamera2.module import (
+    MANY_ERRORS,
+    forget_cameras,
+    import_picamera2,
+    light_of,
+    opened,
+    switch_sensor_hdr,
+)
 from device.errors import CameraStalledError, HardwareError
+from device.optics import Optics
+from device.pace import Pace
 from device.records import Frame, Stamp
 from device.vision.views import Size, fitted
 from device.vision.yuv420 import FORMATS, rgb_and_luma
@@ -48,14 +61,7 @@ log = logging.getLogger("porter.camera")
 
 RGB, YUV = "BGR888", "YUV420"
 BUFFERS = 4  # one exposing, one in the ISP, one being copied, one spare; a video's six cost 1.5 times the CMA
-CONTINUOUS_AUTOFOCUS = 2  # libcamera's AfModeEnum.Continuous
 OLDEST_NS = 10_000_000_000  # a time stamp further in the past than this is not on our clock
-MANY_ERRORS = (RuntimeError, OSError, ValueError, LookupError)  # picamera2 has no error class of its own
-
-
-def import_picamera2() -> Any:
-    """The distribution's picamera2 module; in a virtual environment it needs the system's site packages."""
-    return importlib.import_module("picamera2")
 
 
 class Picamera2Camera:
@@ -63,7 +69,9 @@ class Picamera2Camera:
 
     number: as `rpicam-hello --list-cameras` counts. Sizes are rounded down to even numbers, as the ISP wants them.
     rate_hz: frames a second, set in the sensor; 0 leaves the rate to picamera2.
-    load_picamera2: gives the module, or a stand-in for it.
+    optics: how it is exposed and focused; may change at any time.
+    load_picamera2, sensor_hdr: give the module and switch the sensor's HDR, or stand in for it.
+    collect: frees what refers to itself; without it every reopening costs memory.
     """
 
     live = True
@@ -77,16 +85,27 @@ class Picamera2Camera:
         *,
         lores_px: Size,
         rate_hz: float = 0.0,
+        optics: Optics | None = None,
         load_picamera2: Callable[[], Any] = import_picamera2,
+        sensor_hdr: Callable[[int], None] = switch_sensor_hdr,
+        collect: Callable[[], object] = gc.collect,
+        wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self._number = number
         self._clock = clock
         self._main_px = (even(width_px), even(height_px))
         self._lores_px = tuple(even(side) for side in fitted(self._main_px, lores_px))
-        self._frame_us = round(1e6 / rate_hz) if rate_hz else 0
+        self._period_us = round(1e6 / rate_hz) if rate_hz else 0
+        self._pace = Pace(clock, wait, 1.0 / rate_hz if rate_hz else 0.0)
+        self._optics = optics or Optics()
         self._load = load_picamera2
+        self._sensor_hdr = sensor_hdr
+        self._collect = collect
         self._camera: Any = None
+        self._missing = False  # it was not there when it was looked for last
         self._granted: dict[str, tuple[str, Size]] = {}  # of main and lores: the format and the size
+        self._set: dict[str, Any] = {}  # the controls as they were set last
+        self._lost: tuple[str, ...] = ()  # what the optics were to do and what failed at opening
         self._sequence = 0
 
     def open(self) -> None:
@@ -99,11 +118,15 @@ class Picamera2Camera:
                 f"camera {self._number}: picamera2 cannot be imported ({error})",
                 hint="apt install python3-picamera2, and make the environment with --system-site-packages",
             ) from error
+        if self._missing:
+            forget_cameras(picamera2)
+        self._lost = self._prepare_sensor()
         try:
-            camera = picamera2.Picamera2(self._number)
+            camera = opened(picamera2, self._number)
         except (IndexError, RuntimeError) as error:  # which of the two depends on picamera2's version
             if isinstance(error, RuntimeError) and "No camera number" not in str(error):
                 raise self._unusable("cannot be opened", error) from error
+            self._missing = True
             raise HardwareError(
                 f"camera {self._number}: there is no such camera",
                 hint="check the ribbon cable at both ends; `rpicam-hello --list-cameras` lists what is found",
@@ -116,7 +139,7 @@ class Picamera2Camera:
                 f"camera {self._number}: this picamera2 would wait for ever for a frozen camera",
                 hint="apt install --only-upgrade python3-picamera2; 0.3.18 is too old (no cancel_all_and_flush)",
             )
-        self._camera = camera
+        self._camera, self._missing = camera, False
         try:
             self._start()
         except MANY_ERRORS as error:
@@ -127,6 +150,8 @@ class Picamera2Camera:
         """The next frame that the sensor exposes. Raises CameraStalledError; then reset: close and open."""
         if self._camera is None:
             raise RuntimeError("capture before open")
+        if self._is_faster:
+            self._pace.when_due()
         request = self._next_request(timeout_s)
         try:
             arrays = {
@@ -141,8 +166,14 @@ class Picamera2Camera:
         if self._granted["main"][0] != RGB:
             main, _ = rgb_and_luma(main, *self._granted["main"])
         lores, luma = rgb_and_luma(arrays["lores"], *self._granted["lores"])
+        captured = self._captured(metadata)
+        self._optics.look(light_of(metadata, float(luma.mean())), captured.boot_ns)
+        try:
+            self._adjust()
+        except MANY_ERRORS as error:
+            raise self._unusable("does not take a control", error) from error
         self._sequence += 1
-        return Frame(self._sequence, self._captured(metadata), np.ascontiguousarray(main), lores, luma)
+        return Frame(self._sequence, captured, np.ascontiguousarray(main), lores, luma)
 
     def close(self) -> None:
         """Stops and gives back the camera and drops the object, whatever state it is in; harmless when closed."""
@@ -154,23 +185,18 @@ class Picamera2Camera:
             camera.close()  # stops first
         except MANY_ERRORS as error:
             log.warning("camera_close_failed number=%d reason=%r", self._number, str(error))
-        # What was closed refers to itself: its buffers, contiguous memory on a Pi, would wait for the collector.
+        # What was closed refers to itself: its files would wait for the collector.
         del camera
-        gc.collect()
+        self._collect()
 
     def _start(self) -> None:
         camera = self._camera
-        controls: dict[str, Any] = {}
-        if self._frame_us:
-            controls["FrameDurationLimits"] = (self._frame_us, self._frame_us)
-        if "AfMode" in camera.camera_controls:  # else a camera with autofocus stays where its lens rests: far
-            controls["AfMode"] = CONTINUOUS_AUTOFOCUS
         configuration = camera.create_preview_configuration(
             main={"format": RGB, "size": self._main_px},
             lores={"format": YUV, "size": self._lores_px},
             buffer_count=BUFFERS,
             queue=False,
-            controls=controls,
+            controls={},
             display=None,
             encode=None,
         )
@@ -180,7 +206,36 @@ class Picamera2Camera:
         (main, _), (lores, _) = self._granted.values()
         if main not in (RGB, *FORMATS) or lores not in FORMATS:
             raise RuntimeError(f"it offers {main} and {lores} where {RGB} and {YUV}, or NV12, were asked")
+        self._set = {}
+        self._adjust()  # the limits of the controls are known from here on; they hold from the first frame
         camera.start()
+        self._pace.restart()
+
+    def _prepare_sensor(self) -> tuple[str, ...]:
+        """What has to be done before opening; returns what failed of it."""
+        if self._optics.settings.hdr != "sensor":
+            return ()
+        try:
+            self._sensor_hdr(self._number)
+        except MANY_ERRORS as error:
+            return (f"optics.hdr: {error}",)
+        return ()
+
+    def _adjust(self) -> None:
+        """Sets the controls that are to be others than before."""
+        wanted = self._optics.controls(self._camera.camera_controls, self._period_us, self._lost)
+        changed = {name: value for name, value in wanted.items() if self._set.get(name) != value}
+        if not changed:
+            return
+        self._camera.set_controls(changed)
+        self._set = wanted
+        log.info("camera_controls changed=%s light=%s", ",".join(sorted(changed)), self._optics.light)
+
+    @property
+    def _is_faster(self) -> bool:
+        """Whether the sensor's frames come clearly faster than they are wanted."""
+        limits = self._set.get("FrameDurationLimits")
+        return limits is not None and limits[1] < 0.9 * self._period_us
 
     def _next_request(self, timeout_s: float) -> Any:
         job = None
