@@ -157,7 +157,7 @@ def a_command_from_the_broker_reaches_the_process_that_sees() -> str:
     return "paused and resumed"
 
 
-check(local.identify_reaches_the_led_and_nothing_else_of_sys)
+check(local.identify_reaches_the_led_through_the_sandbox)
 check(local.the_screen_shows_the_device_and_nobody)
 check(local.without_a_screen_there_is_no_page_and_no_failure)
 check(local.the_screens_process_finds_one_folder_of_porter)
