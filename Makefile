@@ -72,7 +72,7 @@ appliance: $(VENV)/base.stamp ## the shipped units under a real systemd (root; a
 image: ## an image of an SD card, as ./flash.sh build makes it (root; a quarter of an hour and more the first time)
 	./flash.sh build
 
-image-test: $(VENV)/base.stamp ## boot an image for 64-bit ARM in QEMU and use it (root; apt install qemu-system-arm mosquitto and what flash.sh build wants)
+image-test: $(VENV)/base.stamp ## boot an image for 64-bit ARM in QEMU and use it (root; apt install qemu-system-arm device-tree-compiler mosquitto and what flash.sh build wants)
 	@$(BIN)/python -m tests.image $(if $(IMAGE),--image $(IMAGE))
 
 image-ab: $(VENV)/base.stamp ## updates of an image in QEMU: kept, gone back, power cuts (as image-test, and apt install rauc)

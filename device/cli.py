@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from device import __version__
 from device.errors import PorterError
+from device.logs import one_line
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
@@ -48,6 +49,9 @@ VERBS = {
     "listen": Verb("device.commands.listen", "print what devices publish on a broker, and check it"),
     "outbox": Verb("device.commands.outbox", "say what waits for the broker, and what was dropped"),
     "status": Verb("device.commands.status", "say what the services are doing"),
+    "console": Verb(
+        "device.commands.console", "show a page about this device on its screen (systemd starts this one)"
+    ),
     "doctor": Verb(
         "device.commands.doctor",
         "check this device, and say what to expect of its recognition and what to do",
@@ -128,6 +132,7 @@ def run_guarded(run, args: argparse.Namespace) -> int:  # type: ignore[no-untype
         return int(run(args))
     except PorterError as error:
         print(f"porter: {error}", file=sys.stderr)
+        tell_manager(args, error)
         return error.exit_code
     except KeyboardInterrupt:
         print("porter: interrupted", file=sys.stderr)
@@ -135,3 +140,12 @@ def run_guarded(run, args: argparse.Namespace) -> int:  # type: ignore[no-untype
     except BrokenPipeError:  # `porter subjects | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+
+
+def tell_manager(args: argparse.Namespace, error: PorterError) -> None:
+    """A service that ends with an error leaves it in `systemctl status`, where the screen's page finds it."""
+    address = getattr(args, "notify_socket", None)
+    if address is not None:
+        from device.adapters.notify_systemd import SystemdNotifier
+
+        SystemdNotifier(address).notify(f"STATUS={one_line(error.message)}")

@@ -72,7 +72,13 @@ class CameraStalledError(HardwareError):
 
 
 class StorageError(PorterError):
-    """A database cannot be used: corrupt, from a newer version, no space, no permission."""
+    """A database cannot be used: corrupt, no space, no permission."""
+
+
+class OtherFormatError(StorageError):
+    """A database of another version or program: a person must act, trying again would change nothing."""
+
+    exit_code = 2
 
 
 class BrokerUnavailable(PorterError):  # noqa: N818  a state of the world, not a defect
@@ -80,4 +86,9 @@ class BrokerUnavailable(PorterError):  # noqa: N818  a state of the world, not a
 
 
 class GalleryLocked(PorterError):  # noqa: N818  a state of the world, not a defect
-    """The gallery may not be opened by this service: wrong kind of source, or a missing or wrong key."""
+    """The gallery may not be opened by this service: wrong kind of source, or a missing or wrong key.
+
+    A person must act: the unit does not start a service again that ends with 2 (RestartPreventExitStatus=).
+    """
+
+    exit_code = 2

@@ -4,8 +4,9 @@
 `state_dir/shared` holds the outbox, `run_dir/shared` the state board: all that the forwarder may touch. The gallery
 and the control socket lie beside `shared`, out of its reach, because file modes alone would not protect them there:
 whoever may write to a folder may put another file in a file's place, and whoever may connect to the control socket
-may enrol. `run_dir/forward` is the other way round: the forwarder writes there what the vision service may read. On a
-device systemd-tmpfiles makes the folders for the two users (`systemd/tmpfiles.d/porter.conf`).
+may enrol. `run_dir/forward` is the other way round: the forwarder writes there what the vision service may read;
+`run_dir/public` is what it shows to every user of the device: nothing about a person. On a device systemd-tmpfiles
+makes the folders for the two users (`systemd/tmpfiles.d/porter.conf`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ FORWARD = "forward"
 WISHES = "wishes.json"
 BELL = "bell"
 FORWARDER = "state.json"
+PUBLIC = "public"
+SCREEN = "screen.json"
 LAST_SEEN = "last-seen"
 
 

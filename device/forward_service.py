@@ -34,6 +34,8 @@ from device.folders import (
     FORWARD,
     FORWARDER,
     OUTBOX,
+    PUBLIC,
+    SCREEN,
     SHARED,
     WISHES,
     existing_folder,
@@ -46,6 +48,7 @@ from device.logs import setup_logging
 from device.metrics import DeviceCollector, Exporter, MetricsWriter
 from device.orders import Orders
 from device.payloads import ForwarderState
+from device.screen_desk import ScreenDesk, ScreenState
 from device.shared_record import SharedRecord
 from device.status_desk import StatusDesk
 from device.supervisor import Supervisor, Worker
@@ -135,6 +138,11 @@ class ForwardService:
         self._desk = StatusDesk(
             SharedRecord(Path(config.device.run_dir) / FORWARD / FORWARDER, ForwarderState), self._notifier
         )
+        # Another reader than the worker's: what it remembers of the file is one thread's.
+        self._screen_board = FileStateBoard(Path(config.device.run_dir) / SHARED / BOARD)
+        self._screen = ScreenDesk(
+            SharedRecord(Path(config.device.run_dir) / PUBLIC / SCREEN, ScreenState, public=True)
+        )
         self._own_ends: dict[str, int | None] = {}
         self._own_read_ns = 0
 
@@ -168,7 +176,16 @@ class ForwardService:
 
     def _tick(self) -> None:
         now, mqtt = self._clock.now(), self._config.mqtt
-        self._desk.show(f"{mqtt.host}:{mqtt.port}", self._forwarder.vigil.broker, self._troubles, now)
+        broker, connection = f"{mqtt.host}:{mqtt.port}", self._forwarder.vigil.broker
+        self._desk.show(broker, connection, self._troubles, now)
+        self._screen.show(
+            self._config.device.id,
+            broker,
+            connection,
+            self._screen_board.read(),
+            self._troubles.standing(),
+            now,
+        )
         self._watch_certificates(now)
         aside = self._outbox.set_aside
         if aside is None:

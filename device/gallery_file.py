@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from device.errors import GalleryLocked, StorageError
+from device.errors import GalleryLocked, OtherFormatError, StorageError
 from device.recognition.consent import sound
 from device.records import Consent, Subject
 from device.sealing import new_key, opened, seal
@@ -48,18 +48,18 @@ KEYLESS = "SELECT subject_id FROM consent WHERE number NOT IN (SELECT consent FR
 
 
 def check_maker(path: Path, application: int, version: int) -> None:
-    """Raises StorageError where the database is not a gallery of this format."""
+    """Raises OtherFormatError where the database is not a gallery of this format."""
     if application != APPLICATION_ID:
-        raise StorageError(
+        raise OtherFormatError(
             f"{path}: is another program's database", hint="move it away, or set device.state_dir"
         )
     if version < VERSION:
-        raise StorageError(
+        raise OtherFormatError(
             f"{path}: made before the first release (format {version}, this one knows {VERSION})",
             hint=f"people must enrol again; erase it: rm {path}*",
         )
     if version > VERSION:
-        raise StorageError(
+        raise OtherFormatError(
             f"{path}: made by a newer Porter (format {version}, this one knows {VERSION}); left as it is",
             hint="install the newer Porter again",
         )

@@ -31,3 +31,8 @@ def setup_logging(level: str, *, journal: bool = False) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("porter").setLevel(level.upper())
+
+
+def one_line(text: str) -> str:
+    """The text where one line is wanted: a line break or an escape in it would be a command to who reads on."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

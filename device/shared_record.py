@@ -27,10 +27,11 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class SharedRecord(Generic[T]):
-    """One writer, any number of readers. The folder must exist."""
+    """One writer, any number of readers. The folder must exist. public: whether every user may read it."""
 
-    def __init__(self, path: Path, form: type[T]) -> None:
+    def __init__(self, path: Path, form: type[T], *, public: bool = False) -> None:
         self._path = path
+        self._mode = 0o644 if public else 0o640
         self._fresh = path.with_name(path.name + ".new")
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(form)
@@ -39,11 +40,11 @@ class SharedRecord(Generic[T]):
         self._problem = ""
 
     def show(self, record: T) -> None:
-        """Replaces the file; mode 0640. Raises StorageError. tmpfs, so there is nothing to fsync."""
+        """Replaces the file. Raises StorageError. tmpfs, so there is nothing to fsync."""
         body = self._encoder.encode(record)
         try:
-            with open(self._fresh, "wb", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
-                os.fchmod(file.fileno(), 0o640)  # whatever the umask: the other process is to read it
+            with open(self._fresh, "wb", opener=lambda name, flags: os.open(name, flags, self._mode)) as file:
+                os.fchmod(file.fileno(), self._mode)  # whatever the umask: the other process is to read it
                 file.write(body)
             self._fresh.replace(self._path)
         except OSError as error:

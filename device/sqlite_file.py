@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from device.durable import sync
-from device.errors import StorageError
+from device.errors import OtherFormatError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -276,13 +276,13 @@ def _check(db: sqlite3.Connection, path: Path, schema: Schema) -> None:
     else:
         log.info("database_unchecked path=%s bytes=%d text='damage will be found as it is read'", path, size)
     if db.execute("PRAGMA application_id").fetchone()[0] != schema.application_id:
-        raise StorageError(
+        raise OtherFormatError(
             f"{path}: a database, but not the one Porter keeps there",
             hint="move it away; it was left as it is",
         )
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version != schema.version:
-        raise StorageError(
+        raise OtherFormatError(
             f"{path}: schema version {version}, this Porter knows {schema.version}",
             hint="install the Porter that wrote it, or move the file away; it was left as it is",
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from device import __version__
 from device.errors import StorageError
+from device.logs import one_line
 from device.payloads import ForwarderState
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class StatusDesk:
         """Says it where it is new, and the record once more every few seconds. Never raises."""
         standing = troubles.standing()
         # One line: a reason may hold words of the network, and a line break would be a message of its own to systemd.
-        line = "".join(sign if sign.isprintable() else "?" for sign in f"{broker}: {connection}")
+        line = one_line(f"{broker}: {connection}")
         if line != self._line:
             self._line = line
             self._notifier.notify(f"STATUS={line}")

@@ -28,7 +28,7 @@ from device.adapters.ledger_file import FileLedger
 from device.adapters.memory_glibc import overwrite_freed_memory
 from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.outbox_sqlite import SqliteOutbox
-from device.adapters.state_file import FileStateBoard
+from device.adapters.state_file import FileStateBoard, take_goodbye_back
 from device.adapters.wish_file import FileWishes
 from device.assembly import load_models, make_events, make_pipeline, models_for
 from device.camera_assembly import (
@@ -44,7 +44,7 @@ from device.control_desk import ControlDesk
 from device.errors import ConfigError, PorterError
 from device.folders import BOARD, GALLERY, LEDGER, OUTBOX, existing_folder, shared_folder
 from device.logs import setup_logging
-from device.options import LogOptions
+from device.options import Config, LogOptions
 from device.options_delivery import MqttOptions
 from device.options_optics import OpticsOptions
 from device.payloads import VisionFigures
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 
     from device.assembly import Models
     from device.capture import Capture
-    from device.options import Config
     from device.pipeline import Pipeline
     from device.ports import Clock, Notifier
     from device.recognition.events import EventMaker
@@ -79,13 +78,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Builds the service, runs it until a signal, returns 0."""
-    config = load(args.config)
-    setup_logging(config.log.level, journal=args.journal)
-    overwrite_freed_memory()
-    credentials_dir = Path(args.credentials_dir) if args.credentials_dir else None
-    VisionService(
-        args.config, config, SystemClock(), SystemdNotifier(args.notify_socket), credentials_dir
-    ).run()
+    config = Config()
+    try:
+        config = load(args.config)
+        setup_logging(config.log.level, journal=args.journal)
+        overwrite_freed_memory()
+        notifier = SystemdNotifier(args.notify_socket)
+        folder = Path(args.credentials_dir) if args.credentials_dir else None
+        VisionService(args.config, config, SystemClock(), notifier, folder).run()
+    except Exception:
+        take_goodbye_back(FileStateBoard(Path(config.device.run_dir) / folders.SHARED / BOARD))
+        raise
     return 0
 
 

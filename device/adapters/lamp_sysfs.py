@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The board's own LED, through the kernel's LED class: blinks fast on `identify`, and goes back to what it did.
+"""The board's own LED, through the kernel's LED class: on `identify` it blinks once a second, then does what it did.
 
-A Raspberry Pi calls it ACT (older kernels: led0). Its `trigger` file belongs to root; whoever may write it may blink.
-The forwarder's unit cannot yet (ProtectKernelTunables=): that comes with the appliance's image.
-Never run on a board: tested on files of the same form (kernel documentation, leds/leds-class).
+A Raspberry Pi calls it ACT (older kernels: led0). Its `trigger` file belongs to root; a udev rule
+(systemd/udev.rules.d) gives it to the forwarder, whose unit leaves that part of /sys writable.
+Never run on a board: `make image-test` gives the emulated one an LED of this name, with the same driver.
 """
 
 from __future__ import annotations

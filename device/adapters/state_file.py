@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from device.errors import StorageError
 from device.payloads import ServiceState
 from device.shared_record import MemoryRecord, SharedRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from device.ports import StateBoard
+
+log = logging.getLogger("porter.state")
 
 
 class FileStateBoard(SharedRecord[ServiceState]):
@@ -21,3 +29,17 @@ class FileStateBoard(SharedRecord[ServiceState]):
 
 class MemoryStateBoard(MemoryRecord[ServiceState]):
     """The same within one process."""
+
+
+def take_goodbye_back(board: StateBoard) -> None:
+    """For a vision service that cannot start, or ends by an error. Never raises.
+
+    What was left on the board says that somebody stopped the service; by that the forwarder would not raise vision_lost.
+    """
+    state = board.read()
+    if state is None or not state.stopping:
+        return
+    try:
+        board.show(msgspec.structs.replace(state, stopping=False, presence=[], troubles=[]))
+    except StorageError as error:
+        log.warning("goodbye_not_taken_back text=%r", error.message)

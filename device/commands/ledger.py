@@ -9,6 +9,7 @@ The ledger is a file of the service's user: run this as root (sudo). `verify` ne
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from device.adapters.ledger_file import verified, whole_lines
 from device.commands.common import add_service_arguments, client
 from device.commands.configured import service_config
 from device.control import ServiceUnavailable, SubjectList, SubjectsRequest
-from device.errors import InputError
+from device.errors import GalleryLocked, InputError
 from device.folders import LEDGER
 from device.recognition.consent import REF, normal_label
 
@@ -50,7 +51,11 @@ def run(args: argparse.Namespace) -> int:
             hint="porter ledger verify; porter ledger export NAME",
         )
     path = ledger_path(args)
-    entries, torn = read(path)
+    try:
+        entries, torn = read(path)
+    except GalleryLocked as error:  # the answer to what was asked, not a wrong question
+        print(f"porter: {error}", file=sys.stderr)
+        return 1
     if args.action == "verify":
         print(f"{path}: {len(entries)} entries, every one in its place")
         if entries:

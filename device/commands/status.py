@@ -14,6 +14,7 @@ from device.commands.common import add_service_arguments, client
 from device.commands.configured import service_config
 from device.control import ServiceStatus, ServiceUnavailable, StatusRequest
 from device.folders import FORWARD, FORWARDER
+from device.logs import one_line
 from device.payloads import ForwarderState
 from device.shared_record import SharedRecord
 from device.status_desk import is_silent
@@ -61,7 +62,7 @@ def forwarder_lines(args: argparse.Namespace) -> list[str]:
     for trouble in state.troubles:
         lines += trouble_lines(trouble)
     # Some of these words came over the network.
-    return ["".join(sign if sign.isprintable() else "?" for sign in line) for line in lines]
+    return [one_line(line) for line in lines]
 
 
 def text(status: ServiceStatus) -> str:

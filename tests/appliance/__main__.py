@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from device.demo_scenes import write_scene
 from tests.debian_root import MissingError, entered, made, main, need
 
 HERE = Path(__file__).parent
@@ -21,6 +23,8 @@ PACKAGES = (
     "systemd",
     "systemd-sysv",
     "dbus",
+    "udev",
+    "iproute2",
     "python3",
     "python3-venv",
     "python3-numpy",
@@ -49,8 +53,8 @@ def finish(root: Path) -> None:
     subprocess.run([*pip, *target, "-r", str(REQUIREMENTS)], check=True)
 
 
-def boot(root: Path) -> int:
-    """Boots, shows the console, and returns 0 where every check passed."""
+def boot(root: Path, frames: Path) -> int:
+    """Boots with a camera that shows `frames`, prints what the checks say, and returns 0 where every one passed."""
     command = [
         "unshare",
         "--mount",
@@ -60,6 +64,7 @@ def boot(root: Path) -> int:
         str(INSTALL),
         str(root),
         str(REPOSITORY),
+        str(frames),
     ]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -81,7 +86,9 @@ def suite() -> int:
     """Returns 0 where all is well."""
     need("mmdebstrap", "unshare", "systemd-nspawn")
     root = made("appliance", PACKAGES, [REQUIREMENTS.read_bytes(), Path(__file__).read_bytes()], finish)
-    return boot(root)
+    with tempfile.TemporaryDirectory() as folder:
+        frames = write_scene(Path(folder) / "frames", "astronaut", width_px=640, height_px=480, face_px=160)
+        return boot(root, frames)
 
 
 if __name__ == "__main__":

@@ -14,22 +14,30 @@ import time
 import traceback
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from device.adapters.control_client import ControlClient
 from device.control import Enrolled, EnrolRequest
-from device.demo_scenes import write_scene
-from tests.appliance import card
+from tests.appliance import card, failures, local
+from tests.appliance.tools import (
+    CREDENTIALS,
+    PORTER,
+    SERVICES,
+    SOCKET,
+    active,
+    drop_in,
+    no_drop_in,
+    probed,
+    refused,
+    run,
+    shown,
+    status_line,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-UNITS = Path("/etc/systemd/system")
-DROP_INS = Path("/run/systemd/system")
-CREDENTIALS = Path("/etc/credstore.encrypted")
-SOCKET = "/run/porter/control.sock"
-PORTER = "/opt/porter/.venv/bin/porter"
-SERVICES = ("porter-vision", "porter-forward")
 CHECKS: list[Callable[[], str | None]] = []
 READY_S = 20.0
 POLICY = "A test's own portrait, in the public domain, enrolled into a system that is thrown away.\n"
@@ -39,74 +47,6 @@ def check(function: Callable[[], str | None]) -> Callable[[], str | None]:
     """Those are run in the order in which they stand here; each goes on from what the one before left."""
     CHECKS.append(function)
     return function
-
-
-def run(*command: str, good: bool = True, given: str = "") -> str:
-    """What a command printed; it must succeed unless told otherwise."""
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, check=False)
-    if good and done.returncode:
-        raise AssertionError(f"{' '.join(command)}: {done.returncode}: {done.stderr.strip()[-400:]}")
-    return done.stdout
-
-
-def shown(service: str, *names: str) -> dict[str, str]:
-    """Properties of a service."""
-    text = run("systemctl", "show", service, *(f"--property={name}" for name in names))
-    return dict(line.split("=", 1) for line in text.splitlines())
-
-
-def wait_until(done: Callable[[], object], what: str, seconds: float = 30.0) -> float:
-    """Seconds until it was so."""
-    began = time.monotonic()
-    while not done():
-        assert time.monotonic() - began < seconds, f"waited {seconds:g} s in vain for {what}"
-        time.sleep(0.1)
-    return time.monotonic() - began
-
-
-def active(service: str) -> bool:
-    return shown(service, "ActiveState")["ActiveState"] == "active"
-
-
-def status_line(service: str) -> str:
-    return shown(service, "StatusText")["StatusText"]
-
-
-def drop_in(service: str, text: str) -> None:
-    """For as long as this system runs."""
-    folder = DROP_INS / f"{service}.service.d"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "test.conf").write_text(text)
-    run("systemctl", "daemon-reload")
-
-
-def no_drop_in(service: str) -> None:
-    (DROP_INS / f"{service}.service.d" / "test.conf").unlink()
-    run("systemctl", "daemon-reload")
-    run("systemctl", "reset-failed", good=False)
-
-
-def probed(service: str) -> dict[str, Any]:
-    """What `probe.py` finds in the sandbox of a shipped unit: the same unit, with another program in it."""
-    text = (UNITS / f"{service}.service").read_text()
-    text = re.sub(r"(?m)^(Restart|WatchdogSec|ExecReload|PartOf).*\n", "", text)
-    text = text.replace("Type=notify", "Type=oneshot\nStandardOutput=file:/run/probe.json")
-    text = re.sub(
-        r"(?m)^ExecStart=.*$",
-        "ExecStart=/opt/porter/.venv/bin/python /opt/porter/tests/appliance/probe.py",
-        text,
-    )
-    (DROP_INS / "probe.service").write_text(text)
-    Path("/run/probe.json").write_text("")
-    run("systemctl", "daemon-reload")
-    run("systemctl", "start", "probe.service")
-    found: dict[str, Any] = json.loads(Path("/run/probe.json").read_text())
-    return found
-
-
-def refused(found: dict[str, Any], *names: str) -> None:
-    allowed = [name for name in names if found[name] == "ok"]
-    assert not allowed, f"it can: {', '.join(allowed)}"
 
 
 @check
@@ -124,7 +64,7 @@ def both_services_are_ready_soon_after_the_boot() -> str:
 @check
 def the_exposure_is_low() -> str:
     levels = {}
-    for service in SERVICES:
+    for service in (*SERVICES, "porter-console"):
         said = run("systemd-analyze", "security", "--no-pager", f"{service}.service")
         found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
         assert found is not None
@@ -162,7 +102,7 @@ def the_process_with_the_network_finds_no_camera_and_no_gallery() -> str:
         found["inet"] == found["write /var/lib/porter/shared"] == found["write /run/porter/forward"] == "ok"
     ), found
     assert found["state folders"] == ["shared"], found
-    assert found["run folders"] == ["forward", "shared"], found
+    assert found["run folders"] == ["forward", "public", "shared"], found
     assert (found["core"], found["capabilities"], found["others' processes"]) == (0, "0" * 16, False), found
     return f"gallery {found['gallery']}, control socket {found['control socket']}, camera {found['camera']}"
 
@@ -189,11 +129,11 @@ def user_and_password_arrive_as_sealed_credentials() -> str:
     return status_line("porter-forward")
 
 
+check(failures.the_device_key_arrives_as_a_sealed_credential)
+
+
 @check
 def somebody_who_enrolled_is_matched_and_the_broker_hears_it() -> str:
-    write_scene(Path("/var/lib/porter/frames"), "astronaut", width_px=640, height_px=480, face_px=160)
-    run("systemctl", "restart", "porter-vision")
-    wait_until(lambda: active("porter-vision"), "the vision service")
     subscriber = "mosquitto_sub -u lobby-01 -P secret -t porter/v1/+/+/match -q 1 -C 1 -W 90"
     listener = subprocess.Popen(subscriber.split(), stdout=subprocess.PIPE, text=True)
     client = ControlClient(Path(SOCKET))
@@ -215,6 +155,12 @@ def a_command_from_the_broker_reaches_the_process_that_sees() -> str:
             f"{verb} to take effect",
         )
     return "paused and resumed"
+
+
+check(local.identify_reaches_the_led_through_the_sandbox)
+check(local.the_screen_shows_the_device_and_nobody)
+check(local.without_a_screen_there_is_no_page_and_no_failure)
+check(local.the_screens_process_finds_one_folder_of_porter)
 
 
 @check
@@ -337,33 +283,10 @@ def a_hung_service_is_killed_and_started_again() -> str:
     return f"after {seconds:.0f} s"
 
 
-@check
-def a_crash_loop_ends_at_the_days_budget() -> str:
-    budget = {
-        service: shown(service, "StartLimitIntervalUSec", "StartLimitBurst", "StartLimitAction")
-        for service in SERVICES
-    }
-    for service, limits in budget.items():
-        assert limits == {
-            "StartLimitIntervalUSec": "1d",
-            "StartLimitBurst": "200",
-            "StartLimitAction": "reboot",
-        }, (service, limits)
-    drop_in(
-        "porter-forward",
-        "[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=60\nStartLimitAction=none\n[Service]\nRestartSec=100ms\n",
-    )
-    run("systemctl", "restart", "porter-forward", good=False)
-    began = time.monotonic()
-    while shown("porter-forward", "ActiveState")["ActiveState"] != "failed":
-        assert time.monotonic() - began < 60, "it starts for ever"
-        run("systemctl", "kill", "--signal=KILL", "porter-forward", good=False)
-        time.sleep(0.2)
-    assert shown("porter-forward", "Result")["Result"] in ("start-limit-hit", "signal")
-    no_drop_in("porter-forward")
-    run("systemctl", "restart", "porter-forward")
-    wait_until(lambda: status_line("porter-forward").endswith(": connected"), "the connection", 30)
-    return "200 starts a day, then a reboot"
+check(failures.a_hung_worker_is_killed_and_started_again)
+check(failures.who_crashes_again_and_again_has_a_days_budget)
+check(failures.a_real_camera_without_a_sealed_key_is_an_alert)
+check(failures.a_gallery_that_the_key_does_not_open_stops_one_service_and_reboots_nothing)
 
 
 @check

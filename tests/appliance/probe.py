@@ -45,6 +45,10 @@ def written(folder: str) -> None:
     probe.unlink()
 
 
+def opened(name: str) -> None:
+    os.close(os.open(f"/sys/class/leds/ACT/{name}", os.O_WRONLY))
+
+
 def main() -> None:
     """All of it."""
     found: dict[str, object] = {
@@ -56,6 +60,10 @@ def main() -> None:
         "device key": tried(lambda: Path("/var/lib/porter/device.key").read_bytes()),
         "control socket": tried(lambda: connected("/run/porter/control.sock")),
         "bell": tried(lambda: rung("/run/porter/forward/bell")),
+        "state board": tried(lambda: Path("/run/porter/shared/state.json").read_bytes()),
+        "forwarder's record": tried(lambda: Path("/run/porter/forward/state.json").read_bytes()),
+        "the LED's trigger": tried(lambda: opened("trigger")),
+        "the LED's brightness": tried(lambda: opened("brightness")),
         "broker secrets": tried(lambda: names("/etc/porter/forward")),
         "camera": tried(lambda: os.close(os.open("/dev/video0", os.O_RDWR))),
         "kernel messages": tried(lambda: os.close(os.open("/dev/kmsg", os.O_RDONLY))),

@@ -29,6 +29,7 @@ PROGRAMS = (
     "genimage",
     "bmaptool",
     "qemu-system-aarch64",
+    "fdtput",
     "mosquitto",
     "mtype",
     "ssh",

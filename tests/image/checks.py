@@ -8,6 +8,7 @@ import json
 import re
 import tarfile
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,6 +171,70 @@ def the_process_that_sees_has_no_network_here_either(rig: Rig) -> str:
         found.append(float(level[1]))
     assert max(found) <= 1.5, found
     return f"exposure {found}"
+
+
+@check
+def identify_lets_the_boards_led_blink(rig: Rig) -> str:
+    """A real LED class, driver, udev and sandbox; only the LED itself is a pin of QEMU's."""
+    led = "/sys/class/leds/ACT"
+    assert rig.ssh(f"readlink -f {led}").strip() == "/sys/devices/platform/leds/leds/ACT"
+    modes = rig.ssh(f"stat -c '%a %G %n' {led}/trigger {led}/brightness").splitlines()
+    assert [line.rsplit("/", 1)[0].split()[:2] for line in modes] == [
+        ["664", "porter-forward"],
+        ["644", "root"],
+    ]
+    pid = rig.ssh("systemctl show -P MainPID porter-forward").strip()
+    mounts = [line.split() for line in rig.ssh(f"sudo cat /proc/{pid}/mountinfo").splitlines()]
+    open_ = [line[4] for line in mounts if line[4].startswith("/sys") and "rw" in line[5].split(",")]
+    assert open_ == ["/sys/devices/platform/leds"], open_
+    assert "[heartbeat]" in rig.ssh(f"cat {led}/trigger")
+    # Watched from inside: ssh takes seconds here.
+    watch = f"""end=$(($(date +%s) + 45)); cd {led}
+        while [ "$(date +%s)" -lt $end ]; do
+            read -r trigger < trigger; read -r light < brightness
+            case $trigger in *"[timer]"*) echo "timer $light" ;; *"[heartbeat]"*) echo heartbeat ;; esac
+            sleep 0.2
+        done"""
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(rig.ssh, watch, seconds=120)
+        rig.owner.publish("cmd/identify")
+        seen = watching.result().split("\n")
+    blinks = [line.split()[1] for line in seen if line.startswith("timer")]
+    assert len(set(blinks)) == 2, seen
+    assert seen.index("heartbeat", seen.index(f"timer {blinks[-1]}")), "it did not end"
+    result = rig.owner.heard("/cmd/identify/result")[-1]
+    assert result["ok"], result
+    return f"brightness {' '.join(blinks)}"
+
+
+@check
+def the_screen_shows_the_device_and_nobody(rig: Rig) -> str:
+    """The first virtual terminal: HDMI where there is one; the kernel keeps its text where there is none, too."""
+
+    def screen() -> str:
+        cells = rig.ssh("sudo cat /dev/vcs1")
+        return "\n".join(cells[n : n + 80].rstrip() for n in range(0, len(cells), 80)).rstrip()
+
+    page = rig.machine.wait(
+        lambda: text if "enrolled" in (text := screen()) else "", "the page", rig.machine.uptime_s() + 120
+    )
+    for words in (
+        "PORTER     door-1",
+        "name       front-door.local",
+        "10.0.2.15",
+        "slot a",
+        "1 enrolled",
+        ", connected",
+    ):
+        assert words in page, page
+    ref = rig.ssh("porter subjects").split("p_")[1].split()[0]
+    assert ref not in page, page
+    assert rig.ssh("systemctl is-active getty@tty1", good=False).strip() == "inactive"
+    said = rig.ssh("systemd-analyze security --no-pager porter-console.service", seconds=400)
+    level = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert level is not None, said[-300:]
+    assert float(level[1]) <= 1.5, level[1]
+    return page.replace("\n", " | ")
 
 
 @check

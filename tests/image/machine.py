@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from device.loopback import free_ports
 from tests.image import firmware
+from tests.image.board import with_led
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,9 @@ class Machine:
         (folder / "initramfs").write_bytes(loaded.initramfs)
         line = re.sub(r"console=\S+\s*|\bquiet\b\s*", "", loaded.command_line)
         line = f"{line} bootpart={loaded.partition} console={CONSOLE} {extra}"
-        command = ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m"]
-        command += [str(self.memory_mb), "-accel", "tcg,thread=multi", "-nographic", "-no-reboot"]
+        board = ["virt", "-cpu", "cortex-a72", "-smp", "2", "-m", str(self.memory_mb)]
+        command = ["qemu-system-aarch64", "-M", *board, "-dtb", str(with_led(board, folder / "tree"))]
+        command += ["-accel", "tcg,thread=multi", "-nographic", "-no-reboot"]
         command += ["-kernel", str(folder / "kernel"), "-initrd", str(folder / "initramfs"), "-append", line]
         command += ["-drive", f"if=none,id=card,format=raw,file={self.image},cache=writeback"]
         command += ["-device", "virtio-blk-pci,drive=card", "-device", "virtio-rng-pci"]

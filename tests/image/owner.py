@@ -86,6 +86,23 @@ class Owner:
         with (self.folder / "heard.txt").open("w") as heard:
             self._listener = subprocess.Popen(command, stdout=heard, text=True)
 
+    def publish(self, topic: str) -> None:
+        """An empty message on a topic of the device."""
+        broker = ["-h", "127.0.0.1", "-p", str(self.port), "--cafile", str(self._ca), "--insecure"]
+        run(
+            "mosquitto_pub",
+            *broker,
+            "-u",
+            USER,
+            "-P",
+            PASSWORD,
+            "-t",
+            f"porter/v1/{DEVICE}/{topic}",
+            "-n",
+            "-q",
+            "1",
+        )
+
     def said(self, suffix: str) -> list[str]:
         """What was published on topics that end so, in order."""
         # A last line without its end is still being written.

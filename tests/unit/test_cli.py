@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from device import __version__
 from device.cli import VERBS, main, run_guarded
-from device.errors import ConfigError, HardwareError
+from device.errors import ConfigError, GalleryLocked, HardwareError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def help_of(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -110,3 +115,15 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     program += "sys.exit(run_guarded(run, None))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_service_that_ends_with_an_error_leaves_it_in_systemds_status_line(tmp_path: Path) -> None:
+    def run(_: argparse.Namespace) -> int:
+        raise GalleryLocked("gallery.sqlite: does not open\nREADY=1", hint="restore the key")
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5)
+        # 2: the unit does not try again (RestartPreventExitStatus=), so nothing ends in a reboot.
+        assert run_guarded(run, argparse.Namespace(notify_socket=str(tmp_path / "notify"))) == 2
+        assert manager.recv(4096) == b"STATUS=gallery.sqlite: does not open?READY=1"

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from device.adapters.broker_memory import Exchange, MemoryBroker
+from device.adapters.state_file import MemoryStateBoard, take_goodbye_back
 from device.announcements import KNOWN_ALERTS
 from device.payloads import Alert, Info, Person, Presence, Present, Trouble
 from tests.events import BOOT, event_id
@@ -112,6 +113,40 @@ def test_a_vision_service_that_died_is_an_alert_and_one_that_was_stopped_is_not(
     rig.clock.advance(30)
     rig.steps(4)
     assert f"{ROOT}/alert/vision_lost" not in rig.exchange.retained
+
+
+def test_a_vision_service_that_cannot_start_again_after_a_stop_is_an_alert() -> None:
+    """A restart into a locked gallery: the goodbye of the one before is nobody's wish any more."""
+    rig = Rig()
+    rig.clock.advance(30)
+    rig.present = [Present(person=Person(ref="p_7f3a"), since=TIME)]
+    rig.alive(stopping=True)
+    rig.steps(4)
+    take_goodbye_back(rig.board)
+    rig.steps(4)
+    assert f"{ROOT}/alert/vision_lost" not in rig.exchange.retained, "not at once: a restart takes its time"
+    rig.clock.advance(20)
+    rig.steps(4)
+    assert f"{ROOT}/alert/vision_lost" in rig.exchange.retained
+    assert presence_on(rig)[-1].present == []
+
+
+def test_a_goodbye_is_taken_back_only_where_there_was_one() -> None:
+    rig = Rig()
+    rig.alive()
+    before = rig.board.read()
+    take_goodbye_back(rig.board)
+    assert rig.board.read() is before
+    for board in (MemoryStateBoard(), MemoryStateBoard(unreadable=True), rig.board):
+        board.full = True
+        take_goodbye_back(board)
+    rig.board.full = False
+    rig.alive(stopping=True)
+    rig.board.full = True
+    take_goodbye_back(rig.board)
+    left = rig.board.read()
+    assert left is not None
+    assert left.stopping
 
 
 def test_a_board_from_the_start_in_ruins_does_not_stop_the_forwarder() -> None:

@@ -270,9 +270,9 @@ install_system() {
     done
     install -m 644 "$HERE/systemd/sysusers.d/porter.conf" "$root/usr/lib/sysusers.d/porter.conf"
     install -m 644 "$HERE/systemd/tmpfiles.d/porter.conf" "$root/usr/lib/tmpfiles.d/porter.conf"
-    for each in "$HERE"/systemd/*.conf.d "$HERE"/systemd/*.service.d; do
-        [ ! -d "$each" ] || cp -r "$each" "$root/usr/lib/systemd/"
-    done
+    install -m 644 -t "$root/usr/lib/udev/rules.d" "$HERE"/systemd/udev.rules.d/*.rules
+    cp -r "$HERE"/systemd/*.conf.d "$root/usr/lib/systemd/"
+    cp -r "$HERE"/systemd/*.service.d "$root/usr/lib/systemd/system/"
     in_root systemd-sysusers 2> "$work/sysusers.log" || failed "sysusers: $(tail -n 2 "$work/sysusers.log")"
     mkdir -p "$root/data" "$root/boot/autoboot" "$root/etc/porter" "$root/etc/credstore.encrypted" "$root/var/lib/porter"
     ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
