@@ -21,8 +21,8 @@ Value = str | int | float | bool
 class Migration:
     """One option that moved. old, new: `section.name`; since: the version that knows the new name; doc: why, one line.
 
-    value: makes the new value of the old one, where its unit or meaning changed; may raise ValueError with what it
-    expected. A list is moved as it is.
+    value: makes the new value of the old one, where its unit or meaning changed; may raise ValueError or TypeError
+    with what it expected. A list is moved as it is.
     """
 
     old: str

@@ -105,17 +105,19 @@ def install(args: argparse.Namespace, rauc: RaucSlots, book: UpdateBook) -> int:
     return 0
 
 
-def handle(args: argparse.Namespace, book: UpdateBook) -> int:
+def handle(
+    args: argparse.Namespace, book: UpdateBook, version_file: Path = VERSION_FILE, permit: Path = PERMIT
+) -> int:
     """RAUC asks, or tells. Raises what refuses."""
     if args.mounted is None or args.slots is None:
         raise InputError("--handler wants --mounted and --slots", hint="RAUC's handlers give them")
     state_file = Path(service_config(args).device.run_dir) / FORWARD / FORWARDER
     slot, primary = (slot_of(each) for each in args.slots)
     running = Running(
-        running_version(VERSION_FILE), slot, primary, SystemClock().boot_id, broker_connected(state_file)
+        running_version(version_file), slot, primary, SystemClock().boot_id, broker_connected(state_file)
     )
     if args.handler == "pre-install":
-        before_install(args.mounted, running, book)
+        before_install(args.mounted, running, book, permit)
         if warning := old_bootloader(bootloader_built_s):
             print(warning)
     else:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def seconds(value: Value) -> Value:
     """Milliseconds before."""
     if not isinstance(value, int):
-        raise ValueError("a whole number of milliseconds")
+        raise TypeError("a whole number of milliseconds")
     return value / 1000
 
 
