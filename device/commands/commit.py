@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from device.adapters.board_pi import bootloader_built_s
 from device.adapters.clock import SystemClock
 from device.adapters.slots_rauc import RaucSlots
 from device.adapters.units_systemd import SystemdUnits
 from device.commands.common import add_service_arguments, client
 from device.commands.configured import DEFAULT_CONFIG, service_config, there
-from device.commands.update import VERSION_FILE, broker_connected, running_version
+from device.commands.update import VERSION_FILE, broker_connected, old_bootloader, running_version
 from device.config_upgrade import upgrade_file
 from device.control import ServiceStatus, StatusRequest
 from device.errors import PorterError
@@ -32,6 +33,7 @@ from device.payloads import ForwarderState
 from device.shared_record import SharedRecord
 from device.status_desk import is_silent
 from device.update_record import (
+    FELL_BACK,
     INSTALLED,
     KEPT,
     TRYING,
@@ -77,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     rauc = RaucSlots()
     version = running_version(VERSION_FILE)
-    decision = Decision(rauc, rauc.slots(), version, boot, book, lambda: new_names(args.config, version))
+    doubt = old_bootloader(bootloader_built_s).partition("\n")[0]
+    decision = Decision(
+        rauc, rauc.slots(), version, boot, book, lambda: new_names(args.config, version), doubt
+    )
     if not decision.slots.trial:
         decision.settle()
         return 0
@@ -156,7 +161,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The update that this boot tries, or has tried. version: what runs; new_names: writes the configuration's."""
+    """The update that this boot tries, or has tried. version: what runs; new_names: writes the configuration's.
+
+    doubt: why this board may not be able to try an update at all.
+    """
 
     rauc: RaucSlots
     slots: Slots
@@ -164,6 +172,7 @@ class Decision:
     boot: str
     book: UpdateBook
     new_names: Callable[[], None]
+    doubt: str = ""
 
     def settle(self) -> None:
         """A boot that is no trial: what became of the update, if nobody has said so yet. Raises StorageError."""
@@ -174,6 +183,8 @@ class Decision:
         if found == last:
             self.book.show(last)
             return
+        if found.outcome == FELL_BACK and self.doubt:
+            found = fell_back(found, f"{found.why}; {self.doubt}")
         if found.outcome == KEPT:
             self.new_names()
             log.info(

@@ -25,7 +25,7 @@ from device.adapters.slots_rauc import RaucSlots
 from device.commands.configured import DEFAULT_CONFIG, service_config
 from device.commands.update_handler import PERMIT, Running, after_install, before_install, slot_of
 from device.config_upgrade import downgraded_file
-from device.errors import InputError, StorageError
+from device.errors import InputError, PorterError, StorageError
 from device.folders import FORWARD, FORWARDER
 from device.payloads import ForwarderState
 from device.shared_record import SharedRecord
@@ -111,11 +111,9 @@ def handle(
     """RAUC asks, or tells. Raises what refuses."""
     if args.mounted is None or args.slots is None:
         raise InputError("--handler wants --mounted and --slots", hint="RAUC's handlers give them")
-    state_file = Path(service_config(args).device.run_dir) / FORWARD / FORWARDER
     slot, primary = (slot_of(each) for each in args.slots)
-    running = Running(
-        running_version(version_file), slot, primary, SystemClock().boot_id, broker_connected(state_file)
-    )
+    boot, broker = SystemClock().boot_id, broker_before(args)
+    running = Running(running_version(version_file), slot, primary, boot, broker)
     if args.handler == "pre-install":
         before_install(args.mounted, running, book, permit)
         if warning := old_bootloader(bootloader_built_s):
@@ -193,6 +191,14 @@ def running_version(file: Path) -> str:
     """The image's version, as os-release says it."""
     found = re.search(r'^VERSION_ID="?([^"\n]+)', file.read_text("utf-8") if file.exists() else "", re.M)
     return found[1] if found else ""
+
+
+def broker_before(args: argparse.Namespace) -> bool:
+    """Whether there is a broker now. A configuration that is wrong must not stand in the way of an update."""
+    try:
+        return broker_connected(Path(service_config(args).device.run_dir) / FORWARD / FORWARDER)
+    except PorterError:
+        return False
 
 
 def broker_connected(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace as with_fields
 from typing import TYPE_CHECKING
 
 import pytest
@@ -241,6 +242,13 @@ def test_the_same_boot_changes_nothing_by_asking_again(book: UpdateBook, outcome
 def test_a_device_that_never_had_an_update_has_nothing_to_tell(book: UpdateBook, tmp_path: Path) -> None:
     Device(book, ScriptedRauc()).decision.settle()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_boot_loader_that_may_not_know_how_to_try_is_named_as_a_reason(book: UpdateBook) -> None:
+    book.write(replace(LAST, outcome="trying"))
+    device = Device(book, ScriptedRauc())
+    with_fields(device.decision, doubt="the boot loader is of 2020-09-13").settle()
+    assert found(book).failed.endswith("before it was kept; the boot loader is of 2020-09-13")
 
 
 def test_the_copy_for_the_forwarder_is_there_after_each_boot(book: UpdateBook, tmp_path: Path) -> None:

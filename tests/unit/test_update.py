@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 from device.adapters.slots_rauc import RaucSlots, run_rauc
 from device.commands.update import (
     acknowledge,
+    broker_before,
     checked,
     config_for,
     give_up,
@@ -240,3 +242,9 @@ def test_a_downgrade_says_what_becomes_of_the_configuration(tmp_path: Path) -> N
     file.write_text("mqtt:\n  host: b\n")
     assert "was changed since" in config_for(file, "0.1.0")
     assert file.read_text() == "mqtt:\n  host: b\n"
+
+
+def test_a_configuration_that_is_wrong_does_not_stand_in_the_way_of_an_update(tmp_path: Path) -> None:
+    file = tmp_path / "porter.yaml"
+    file.write_text("nonsense: 1\n")
+    assert broker_before(argparse.Namespace(config=file)) is False
