@@ -90,9 +90,14 @@ def step(text: str, root: Node, migration: Migration) -> str:
     column = min((each.key.column for each in entries.values()), default=len(INDENT))
     moved = [_shifted(line, node.key.column, column) for line in moved]
     gone = set(range(first - above, last + 1))
-    if isinstance(leaving.value, dict) and len(leaving.value) == 1:
-        gone.add(leaving.key.line)
     end = _ending(lines)
+    if isinstance(leaving.value, dict) and len(leaving.value) == 1:
+        # The section goes with its last option; what somebody wrote beside its name stays.
+        comment = lines[leaving.key.line][leaving.key.end_column :].lstrip().removeprefix(":").lstrip(" ")
+        if comment.startswith("#"):
+            lines[leaving.key.line] = comment
+        else:
+            gone.add(leaving.key.line)
     if home is None:
         place, moved = len(lines), [end, f"{new_section}:{end}", *moved]
     else:

@@ -171,7 +171,7 @@ class Decision:
     version: str
     boot: str
     book: UpdateBook
-    new_names: Callable[[], None]
+    new_names: Callable[[], object]
     doubt: str = ""
 
     def settle(self) -> None:
