@@ -186,17 +186,12 @@ class Decision:
         if found.outcome == FELL_BACK and self.doubt:
             found = fell_back(found, f"{found.why}; {self.doubt}")
         if found.outcome == KEPT:
-            self.new_names()
-            log.info(
-                "update_kept version=%s slot=%s text='its power went before that was written'",
-                found.version,
-                found.slot,
-            )
+            log.info("update_kept version=%s text='the power went before it was written'", found.version)
+            self._write_kept(found)
         else:
-            log.error(
-                "update_%s version=%s why=%r", found.outcome.replace(" ", "_"), found.version, found.why
-            )
-        self.book.write(found)
+            word = found.outcome.replace(" ", "_")
+            log.error("update_%s version=%s why=%r", word, found.version, found.why)
+            self.book.write(found)
 
     def begin(self) -> UpdateRecord:
         """The record of the trial that begins now. A disk that refuses it must not end the trial."""
@@ -222,10 +217,7 @@ class Decision:
                 why = error.message
             else:
                 log.info("update_kept version=%s slot=%s", self.version, self.slots.booted)
-                # Before the record: where the power goes in between, the next boot finds a trial that is the system
-                # now, and does both.
-                self.new_names()
-                self.book.write(kept(record))
+                self._write_kept(kept(record))
                 return 0
         log.error("update_refused version=%s why=%r", self.version, why)
         try:
@@ -234,6 +226,16 @@ class Decision:
             # Also where the disk refuses: what is not kept must not stay.
             reboot()
         return 1
+
+    def _write_kept(self, record: UpdateRecord) -> None:
+        """New names before the record: where the power goes in between, the next boot finds a trial that is the system.
+
+        Then it does both. Whatever goes wrong with a file of the owner's, the update is kept.
+        """
+        try:
+            self.new_names()
+        finally:
+            self.book.write(record)
 
 
 def going_down(book: UpdateBook, boot: str, param: Path, rebooting: Callable[[], bool]) -> None:

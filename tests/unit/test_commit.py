@@ -141,6 +141,24 @@ def test_what_works_is_kept_and_only_then_anything_is_written_in_a_new_form(book
     assert (kept.outcome, kept.from_version, kept.failed) == ("kept", "0.1.0", "")
 
 
+@pytest.mark.parametrize("primary", ["a", "b"], ids=["as it is kept", "in the boot after a power cut"])
+def test_an_update_stays_kept_whatever_goes_wrong_with_the_new_names(book: UpdateBook, primary: str) -> None:
+    def failing() -> None:
+        raise RecursionError("a defect")
+
+    book.write(replace(LAST, outcome="trying"))
+    device = Device(book, ScriptedRauc(booted="b", primary=primary))
+    decision = with_fields(device.decision, new_names=failing)
+
+    def decide() -> None:
+        decision.decide(decision.begin(), "", lambda: device.done.append("reboot"))
+
+    with pytest.raises(RecursionError):
+        (decide if primary == "a" else decision.settle)()
+    assert record_of(book).outcome == "kept"
+    assert "reboot" not in device.done
+
+
 def test_what_does_not_work_is_remembered_and_rebooted_out_of_with_nothing_written(book: UpdateBook) -> None:
     book.write(LAST)
     device = Device(book, ScriptedRauc(booted="b"))
