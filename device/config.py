@@ -3,7 +3,8 @@
 
 Options are declared in `options.py`; what one option may be depending on another is in `option_rules.py`. Nothing here
 looks at the file system beyond the file itself, so a configuration can be checked on another machine. What may
-surprise: a section that is there but empty means its defaults, and a path may not begin with `~` or with `name:`.
+surprise: a section that is there but empty means its defaults, and a path may not begin with `~` or with `name:`. An
+option under its old name (config_migrations.py) is read as if it had the new one; the file is not touched.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import msgspec
 
-from device import yaml_text
+from device import config_moves, yaml_text
+from device.config_migrations import MIGRATIONS
 from device.errors import ConfigError
 from device.option_docs import OptionDoc, SectionDoc, expected, options_table, sections_table
 from device.option_rules import rules, value_of
@@ -24,30 +26,42 @@ from device.options import Config
 from device.yaml_text import Node, Problems
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from device.config_migrations import Migration
+    from device.config_moves import Move
 
 MAX_BYTES = 256 * 1024
 
 
 def load(path: Path) -> Config:
     """The configuration in `path`. Raises ConfigError with every problem found."""
-    return parse(_read(path), str(path))
+    return parse(read(path), str(path))
 
 
 def parse(text: bytes | str, file: str) -> Config:
     """The configuration in `text`; `file` names it in errors. Raises ConfigError with every problem found."""
+    return examine(text, file)[0]
+
+
+def examine(
+    text: bytes | str, file: str, migrations: Sequence[Migration] = MIGRATIONS
+) -> tuple[Config, list[Move]]:
+    """The configuration in `text`, and which options it calls by old names. Raises as `parse` does."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     problems = Problems(file)
     if len(data) > MAX_BYTES:
         raise _too_large(file)
     root = yaml_text.read(data, problems)
+    moves = [] if root is None else config_moves.apply(root, migrations, problems)
     values = {} if root is None else _sections(root, problems)
     problems.raise_any()
     config = msgspec.convert(values, Config)
     for path, what, hint in rules(config):
         problems.add(_line_of(path, root), path, what, hint)
     problems.raise_any()
-    return config
+    return config, moves
 
 
 def changed_restart_options(old: Config, new: Config) -> list[str]:
@@ -59,7 +73,8 @@ def changed_restart_options(old: Config, new: Config) -> list[str]:
     ]
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """The file as it is. Raises ConfigError."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -19,11 +19,16 @@ def sync(path: Path) -> None:
         os.close(opened)
 
 
-def write_whole(path: Path, data: bytes, mode: int) -> None:
-    """Makes or replaces a file, whole or not at all; `<name>.half` beside it is used meanwhile. Raises OSError."""
+def write_whole(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Makes or replaces a file, whole or not at all; `<name>.half` beside it is used meanwhile. Raises OSError.
+
+    owner: user and group; None: whoever writes.
+    """
     half = path.with_name(f"{path.name}.half")
     half.write_bytes(data)
     half.chmod(mode)
+    if owner is not None and owner != (os.geteuid(), os.getegid()):
+        os.chown(half, *owner)
     sync(half)
     half.replace(path)
     sync(path.parent)

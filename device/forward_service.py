@@ -53,7 +53,8 @@ from device.shared_record import SharedRecord
 from device.status_desk import StatusDesk
 from device.supervisor import Supervisor, Worker
 from device.troubles import Troubles
-from device.vigil import watch_certificates
+from device.update_record import SHOWN, UpdateRecord
+from device.vigil import watch_certificates, watch_update
 
 if TYPE_CHECKING:
     import argparse
@@ -98,6 +99,7 @@ class ForwardService:
         clock: Clock,
         notify_socket: str | None,
         credentials: Path | None = None,
+        last_update: Path = SHOWN,
     ) -> None:
         self._config_path = config_path
         self._config = config
@@ -143,6 +145,9 @@ class ForwardService:
         self._screen = ScreenDesk(
             SharedRecord(Path(config.device.run_dir) / PUBLIC / SCREEN, ScreenState, public=True)
         )
+        self._last_update = SharedRecord(last_update, UpdateRecord)
+        # Before the first connection, or the alert of the boot before would end there and begin again.
+        watch_update(self._last_update.read(), self._troubles)
         self._own_ends: dict[str, int | None] = {}
         self._own_read_ns = 0
 
@@ -187,6 +192,7 @@ class ForwardService:
             now,
         )
         self._watch_certificates(now)
+        watch_update(self._last_update.read(), self._troubles)
         aside = self._outbox.set_aside
         if aside is None:
             self._troubles.clear("outbox_corrupt")

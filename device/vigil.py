@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from device.payloads import ServiceState
     from device.records import Stamp
     from device.troubles import Troubles
+    from device.update_record import UpdateRecord
 
 log = logging.getLogger("porter.forwarder")
 
@@ -30,6 +31,7 @@ PATIENCE_NS = 30 * NS  # a broker that restarts is no trouble
 AGAIN_NS = 3600 * NS
 SHOWN_NS = 10 * NS
 WARN_DAYS = 14
+MOST_SAID = 400
 
 
 class Vigil:
@@ -112,4 +114,19 @@ def watch_certificates(ends: Mapping[str, int | None], now: Stamp, troubles: Tro
         "certificate_expiring",
         said(first, known[first], now.utc_ns),
         "issue a new one in time: without it there is no connection (docs/broker.md)",
+    )
+
+
+def watch_update(last: UpdateRecord | None, troubles: Troubles) -> None:
+    """Raises `update_failed` for an update that fell back, until one is kept or somebody acknowledges it."""
+    if last is None or not last.failed:
+        troubles.clear("update_failed")
+        return
+    # The reason may hold words of a unit or of a broker: one line, and no longer than anybody reads.
+    said = "".join(sign if sign.isprintable() else "?" for sign in last.failed[:MOST_SAID])
+    troubles.raise_(
+        "update_failed",
+        f"an update was not kept: {said}",
+        "the version before it runs on; porter update --status. It ends with an update that is kept, or with "
+        "sudo porter update --acknowledge",
     )

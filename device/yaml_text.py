@@ -33,10 +33,21 @@ Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Where something stands in the text: lines and columns from 0, as YAML counts them, the end exclusive."""
+
+    line: int = 0
+    column: int = 0
+    end_line: int = 0
+    end_column: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A value in the file. `line` counts from 1 and is the line of its key where it has one.
 
-    `raw` is a scalar's text as written, `quoted` whether it had quotes. `refused`: a problem is noted already.
+    `raw` is a scalar's text as written, `quoted` whether it had quotes. `refused`: a problem is noted already. at, key:
+    where it and its key stand; flow: whether it is written in brackets or braces.
     """
 
     line: int
@@ -44,6 +55,9 @@ class Node:
     raw: str = ""
     quoted: bool = False
     refused: bool = False
+    at: Span = Span()
+    key: Span = Span()
+    flow: bool = False
 
 
 class Problems:
@@ -128,6 +142,7 @@ class _Reader:
     def __init__(self, data: bytes, problems: Problems) -> None:
         self._events: Iterator[yaml.Event] = iter(yaml.parse(data, Loader=yaml.CSafeLoader))
         self._problems = problems
+        self._ended: yaml.Event | None = None  # the end of the list or mapping that was read last
 
     def document(self) -> Node | None:
         """The one document of the file."""
@@ -152,14 +167,24 @@ class _Reader:
         if depth == MAX_DEPTH:
             hint = "the deepest option is a list in a list in a section"
             raise self._problems.stop(line, "", f"expected at most {MAX_DEPTH} levels of nesting", hint)
-        if isinstance(event, yaml.SequenceStartEvent):
-            return Node(line, self._items(path, depth), refused=refused)
-        return Node(line, self._entries(path, depth), refused=refused)
+        sequence = isinstance(event, yaml.SequenceStartEvent)
+        value = self._items(path, depth) if sequence else self._entries(path, depth)
+        at = _span(event, self._ended)
+        flow = bool(getattr(event, "flow_style", False))
+        if not flow:
+            # YAML ends a block where the next thing begins, comments later; its last part says where it ends itself.
+            parts = value if isinstance(value, list) else list(value.values())
+            last = max(
+                ((each.at.end_line, each.at.end_column) for each in parts), default=(at.line, at.column)
+            )
+            at = Span(at.line, at.column, *last)
+        return Node(line, value, refused=refused, at=at, flow=flow)
 
     def _items(self, path: str, depth: int) -> list[Node]:
         items: list[Node] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             items.append(self._node(event, f"{path}[{len(items)}]", depth + 1))
+        self._ended = event
         return items
 
     def _entries(self, path: str, depth: int) -> dict[str, Node]:
@@ -167,7 +192,7 @@ class _Reader:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, path, depth + 1)
             place = f"{path}.{printable(key.raw)}" if path else printable(key.raw)
-            value = replace(self._node(next(self._events), place, depth + 1), line=key.line)
+            value = replace(self._node(next(self._events), place, depth + 1), line=key.line, key=key.at)
             if isinstance(key.value, list | dict):
                 self._problems.add(
                     key.line, path, f"expected a name as key, got {meaning(key)}", "write `name: value`"
@@ -179,6 +204,7 @@ class _Reader:
                 )
             else:
                 entries[key.raw] = value
+        self._ended = event
         return entries
 
     def _refuse_extras(self, event: yaml.Event, line: int, path: str) -> bool:
@@ -205,7 +231,12 @@ def _line(event: yaml.Event) -> int:
 def _scalar(event: yaml.ScalarEvent, line: int, *, refused: bool) -> Node:
     quoted = not event.implicit[0]
     value = event.value if quoted else plain_value(event.value)
-    return Node(line, value, raw=event.value, quoted=quoted, refused=refused)
+    return Node(line, value, raw=event.value, quoted=quoted, refused=refused, at=_span(event, event))
+
+
+def _span(first: yaml.Event, last: yaml.Event | None) -> Span:
+    begin, end = first.start_mark, last.end_mark if last else None
+    return Span(begin.line, begin.column, end.line, end.column) if begin and end else Span()
 
 
 def plain_value(text: str) -> Scalar:

@@ -2,7 +2,8 @@
 """Check a configuration file: every problem with its line, what was expected and what to do; exit 2 on any.
 
 Looks at nothing but the file, so it may be run on another machine than the device. `--show` prints the configuration
-in effect, defaults included, as YAML that Porter reads back.
+in effect, defaults included, as YAML that Porter reads back. Options under old names work and are named; `--write` puts
+the new names into the file and keeps the old one beside it.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from device import config
-from device.errors import ConfigError
+from device import __version__, config
+from device.config_migrations import MIGRATIONS
+from device.config_upgrade import upgrade_file
+from device.errors import ConfigError, InputError
 from device.option_docs import sections_table, value_text
 from device.option_rules import value_of
 from device.options_optics import OpticsOptions
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from device.config_migrations import Migration
+    from device.config_moves import Move
     from device.options import Config
 
 
@@ -34,31 +39,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--show", action="store_true", help="print the configuration in effect, defaults included"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write the new names of options; what the file was before stays beside it as FILE.before-VERSION",
+    )
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, migrations: Sequence[Migration] = MIGRATIONS) -> int:
     """Checks the file. Raises ConfigError where it is wrong, unless JSON was asked for."""
     if args.json:
-        return _run_json(args.file, show=args.show)
-    found = config.load(args.file)
+        if args.write:
+            raise InputError("expected --json or --write, got both")
+        return _run_json(args.file, migrations, show=args.show)
+    kept = upgrade_file(args.file, __version__, migrations) if args.write else None
+    found, moves = config.examine(config.read(args.file), str(args.file), migrations)
     print(f"{args.file}: ok")
-    for line in summary(found):
+    if kept is not None:
+        print(f"  written with its options' new names; as it was: {kept}")
+    for line in [*summary(found), *(f"note    {note}" for note in old_names(moves, args.file))]:
         print(f"  {line}")
     if args.show:
         print(as_yaml(found), end="")
     return 0
 
 
-def _run_json(file: Path, *, show: bool) -> int:
+def old_names(moves: Sequence[Move], file: Path) -> Iterator[str]:
+    """A note for each option under an old name, and what to do about all of them."""
+    for move in moves:
+        yield f"{move}; works as it is"
+    if moves:
+        yield f"porter check-config {file} --write writes the new names; on the image, the next kept update does"
+
+
+def _run_json(file: Path, migrations: Sequence[Migration], *, show: bool) -> int:
     answer: dict[str, Any] = {"file": str(file), "ok": True, "problems": []}
     code = 0
     try:
-        found = config.load(file)
+        found, moves = config.examine(config.read(file), str(file), migrations)
     except ConfigError as error:
         answer |= {"ok": False, "problems": [_problem(each) for each in (error, *error.others)]}
         code = error.exit_code
     else:
-        answer["notes"] = list(notes(found))
+        answer["notes"] = [*notes(found), *old_names(moves, file)]
         if show:
             answer["config"] = msgspec.to_builtins(found)
     print(json.dumps(answer, ensure_ascii=False, indent=2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`porter update` and `porter commit`, with a rauc that says what it is told to."""
+"""`porter update`, with a rauc that says what it is told to."""
 
 from __future__ import annotations
 
@@ -9,57 +9,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from device import update_record
 from device.adapters.slots_rauc import RaucSlots, run_rauc
-from device.commands.commit import Health, after_the_trial, decide, trial
-from device.commands.update import checked, older, running_version, show
+from device.commands.update import (
+    acknowledge,
+    broker_before,
+    checked,
+    config_for,
+    give_up,
+    old_bootloader,
+    permitted,
+    running_version,
+    show,
+)
+from device.config_upgrade import upgrade_file
 from device.errors import InputError, StorageError
-from device.update_record import UpdateRecord
+from device.update_record import UpdateBook, UpdateRecord
+from device.update_rules import older
+from tests.rauc import ScriptedRauc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-BOARD = "porter-rpi4-debian"
-
-
-class ScriptedRauc:
-    """Says what rauc says, of a device that runs one slot and boots another; keeps what it was asked."""
-
-    def __init__(
-        self, *, booted: str = "a", primary: str = "a", version: str = "0.2.0", board: str = BOARD
-    ) -> None:
-        self.booted, self.primary, self.version, self.board = booted, primary, version, board
-        self.asked: list[tuple[str, ...]] = []
-        self.broken = ""
-
-    def run(self, *arguments: str) -> Iterator[str]:
-        self.asked.append(arguments)
-        if self.broken:
-            raise StorageError(f"rauc {arguments[0]}: {self.broken}")
-        if arguments[:2] == ("status", "mark-good"):
-            yield "rauc status: marked slot(s) rootfs.1 as good"
-        elif arguments[0] == "status":
-            yield json.dumps(self.status())
-        elif arguments[0] == "info":
-            yield "a word before"
-            yield json.dumps({"compatible": self.board, "version": self.version})
-        else:
-            yield from ("installing", "  0% Installing", " 40% Copying image", "100% Installing done.")
-
-    def status(self) -> dict[str, object]:
-        slots = []
-        for number, letter in enumerate("ab"):
-            state = "booted" if letter == self.booted else "inactive"
-            bundle = {"bundle": {"version": "0.1.0"}} if letter == "a" else {}
-            slots.append({f"rootfs.{number}": {"class": "rootfs", "state": state, "slot_status": bundle}})
-            slots.append({f"boot.{number}": {"class": "boot", "state": "inactive"}})
-        return {
-            "compatible": BOARD,
-            "booted": "2",
-            "boot_primary": f"rootfs.{'ab'.index(self.primary)}",
-            "slots": slots,
-        }
 
 
 def test_the_slots_are_as_rauc_says() -> None:
@@ -183,108 +153,98 @@ def test_the_running_version_is_the_images(tmp_path: Path) -> None:
     assert running_version(tmp_path / "none") == ""
 
 
-class Calendar:
-    """Seconds that pass only in a sleep."""
-
-    def __init__(self) -> None:
-        self.at = 0.0
-
-    def now(self) -> float:
-        return self.at
-
-    def sleep(self, seconds: float) -> None:
-        self.at += seconds
-
-
-def test_a_trial_ends_once_nothing_was_missing_for_half_a_minute() -> None:
-    calendar = Calendar()
-    assert trial(lambda: "no frames" if calendar.at < 10 else "", 300, calendar.now, calendar.sleep) == ""
-    assert calendar.at == 40
-
-
-def test_a_service_that_is_well_for_a_moment_only_is_not_kept() -> None:
-    calendar = Calendar()
-    often = lambda: "no answer" if calendar.at % 20 == 0 else ""  # noqa: E731  a trial asks a function
-    assert trial(often, 300, calendar.now, calendar.sleep) == "no answer"
-
-
-def test_a_trial_ends_at_its_deadline_with_what_is_missing() -> None:
-    calendar = Calendar()
-    assert trial(lambda: "no frames", 10, calendar.now, calendar.sleep) == "no frames"
-    assert calendar.at == 10
-
-
-def test_a_configuration_that_the_new_version_does_not_take_is_what_is_missing(tmp_path: Path) -> None:
-    file = tmp_path / "porter.yaml"
-    file.write_text("nonsense: 1\n")
-    said = Health(argparse.Namespace(config=file, socket=None), broker=True).missing()
-    assert "nonsense" in said
-
-
-def test_what_cannot_be_kept_goes_back_even_where_the_disk_takes_no_record(tmp_path: Path) -> None:
-    class Unable(ScriptedRauc):
-        def run(self, *arguments: str) -> Iterator[str]:
-            if arguments == ("status", "mark-good"):
-                raise StorageError("rauc status: read-only")
-            yield from super().run(*arguments)
-
-    rauc, reboots = RaucSlots(Unable(booted="b").run), list[int]()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written"):
-        decide(rauc, rauc.slots(), LAST, "", tmp_path / "file" / "last.json", lambda: reboots.append(1))
-    assert reboots == [1]
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Path:
-    return tmp_path / "last.json"
-
-
-LAST = UpdateRecord("0.2.0", "0.1.0", "installed", broker=True)
-
-
-def test_what_works_is_kept(record: Path) -> None:
-    rauc, reboots = ScriptedRauc(booted="b"), list[int]()
-    slots = RaucSlots(rauc.run).slots()
-    assert decide(RaucSlots(rauc.run), slots, LAST, "", record, lambda: reboots.append(1)) == 0
-    assert rauc.asked[-1] == ("status", "mark-good")
-    found = update_record.read(record)
-    assert found is not None
-    assert (found.outcome, found.from_version, reboots) == ("kept", "0.1.0", [])
-
-
-def test_what_does_not_work_is_remembered_and_rebooted_out_of(record: Path) -> None:
-    rauc, reboots = ScriptedRauc(booted="b"), list[int]()
-    slots = RaucSlots(rauc.run).slots()
-    assert decide(RaucSlots(rauc.run), slots, LAST, "no frames", record, lambda: reboots.append(1)) == 1
-    assert ("status", "mark-good") not in rauc.asked
-    found = update_record.read(record)
-    assert found is not None
-    assert (found.outcome, found.why, reboots) == ("fell back", "no frames", [1])
-
-
-def test_an_update_that_never_came_up_is_told_by_the_old_system() -> None:
-    told = after_the_trial(LAST, "0.1.0")
-    assert told is not None
-    assert (told.outcome, told.version) == ("fell back", "0.2.0")
-    assert after_the_trial(None, "0.1.0") is None
-    assert after_the_trial(UpdateRecord("0.2.0", "0.1.0", "kept", broker=True), "0.2.0") is None
-    assert after_the_trial(told, "0.1.0") is None
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b'{"version": 1}', b"\xff"])
-def test_a_damaged_record_is_none(tmp_path: Path, data: bytes) -> None:
-    file = tmp_path / "last.json"
-    file.write_bytes(data)
-    assert update_record.read(file) is None
-
-
 def test_the_status_says_what_runs_and_how_the_last_went(capsys: pytest.CaptureFixture[str]) -> None:
     slots = RaucSlots(ScriptedRauc(booted="b").run).slots()
-    show(slots, UpdateRecord("0.2.0", "0.1.0", "fell back", broker=True, why="no frames"), as_json=False)
+    last = UpdateRecord(
+        "0.2.0", "0.1.0", "fell back", broker=True, why="no frames", failed="0.2.0: no frames"
+    )
+    show(slots, last, as_json=False)
     said = capsys.readouterr().out
     assert "slot b" in said
     assert "on trial" in said
     assert "0.2.0: fell back: no frames" in said
+    assert "update_failed stands until" in said
     show(slots, None, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"booted": "b", "primary": "a", "trial": True, "last": None}
+
+
+def test_an_earlier_failure_is_shown_beside_a_later_record(capsys: pytest.CaptureFixture[str]) -> None:
+    slots = RaucSlots(ScriptedRauc().run).slots()
+    last = UpdateRecord("0.3.0", "0.1.0", "not tried", broker=True, failed="0.2.0: no frames")
+    show(slots, last, as_json=False)
+    assert "alert     0.2.0: no frames" in capsys.readouterr().out
+    show(slots, last, as_json=True)
+    assert json.loads(capsys.readouterr().out)["last"]["failed"] == "0.2.0: no frames"
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> UpdateBook:
+    return UpdateBook(tmp_path / "data" / "last.json", tmp_path / "run" / "last.json")
+
+
+def test_a_failure_is_acknowledged_once(book: UpdateBook, capsys: pytest.CaptureFixture[str]) -> None:
+    assert acknowledge(book) == 0
+    assert "nothing to acknowledge" in capsys.readouterr().out
+    book.write(UpdateRecord("0.2.0", "0.1.0", "fell back", broker=True, why="x", failed="0.2.0: x"))
+    assert acknowledge(book) == 0
+    assert "acknowledged: 0.2.0: x" in capsys.readouterr().out
+    found = book.read()
+    assert found is not None
+    assert (found.outcome, found.why, found.failed) == ("fell back", "x", "")
+
+
+def test_a_permit_lasts_as_long_as_the_install_that_asked_for_it(tmp_path: Path) -> None:
+    permit = tmp_path / "run" / "allow-downgrade"
+
+    def failing() -> None:
+        with permitted("0.0.9", permit):
+            assert permit.read_text() == "0.0.9"
+            raise StorageError("rauc install: it failed")
+
+    with pytest.raises(StorageError, match="it failed"):
+        failing()
+    assert not permit.exists()
+    with permitted("", permit):
+        assert not permit.exists()
+
+
+def test_an_install_that_failed_is_remembered_only_where_it_had_begun(book: UpdateBook) -> None:
+    give_up(book, "it failed")
+    assert book.read() is None
+    before = UpdateRecord("0.2.0", "0.1.0", "kept", broker=True)
+    book.write(before)
+    give_up(book, "refused before it began")
+    assert book.read() == before
+    book.write(UpdateRecord("0.3.0", "0.2.0", "installing", broker=True))
+    give_up(book, "no space")
+    found = book.read()
+    assert found is not None
+    assert (found.outcome, found.why) == ("interrupted", "no space")
+
+
+@pytest.mark.parametrize(
+    ("built_s", "warned"), [(None, False), (1_600_000_000, True), (1_700_000_000, False)]
+)
+def test_an_old_boot_loader_is_warned_of(built_s: int | None, *, warned: bool) -> None:
+    said = old_bootloader(lambda: built_s)
+    assert bool(said) is warned
+    assert not warned or ("2020-09-13" in said and "rpi-eeprom-update" in said)
+
+
+def test_a_downgrade_says_what_becomes_of_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "porter.yaml"
+    assert "no option has another name" in config_for(file, "0.1.0")
+    file.write_text("mqtt:\n  host: a\n")
+    assert upgrade_file(file, "0.2.0") is None
+    kept = tmp_path / "porter.yaml.before-0.2.0"
+    kept.write_text("mqtt:\n  host: a\n")
+    assert "put back as it was for 0.1.0" in config_for(file, "0.1.0")
+    file.write_text("mqtt:\n  host: b\n")
+    assert "was changed since" in config_for(file, "0.1.0")
+    assert file.read_text() == "mqtt:\n  host: b\n"
+
+
+def test_a_configuration_that_is_wrong_does_not_stand_in_the_way_of_an_update(tmp_path: Path) -> None:
+    file = tmp_path / "porter.yaml"
+    file.write_text("nonsense: 1\n")
+    assert broker_before(argparse.Namespace(config=file)) is False

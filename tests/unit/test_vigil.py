@@ -13,7 +13,8 @@ from device.adapters.clock import ManualClock
 from device.broker_advice import GENERAL, advice, lasting
 from device.tls_files import explain
 from device.troubles import Troubles
-from device.vigil import Vigil, watch_certificates
+from device.update_record import UpdateRecord
+from device.vigil import Vigil, watch_certificates, watch_update
 
 DAY_S = 24 * 3600
 REFUSED = "broker.lan:8883: the broker's certificate was not accepted: certificate has expired"
@@ -162,4 +163,19 @@ def test_by_a_clock_that_nobody_vouches_for_nothing_is_said() -> None:
     clock = ManualClock(synced=False)
     troubles = Troubles(clock)
     watch_certificates({"a": 0}, clock.now(), troubles)
+    assert troubles.standing() == []
+
+
+def test_an_update_that_fell_back_is_an_alert_until_that_is_over() -> None:
+    troubles = Troubles(ManualClock())
+    record = UpdateRecord("0.2.0", "0.1.0", "fell back", broker=True, failed="0.2.0: no\nframes " + "x" * 900)
+    watch_update(record, troubles)
+    (trouble,) = troubles.standing()
+    assert trouble.code == "update_failed"
+    assert trouble.text.startswith("an update was not kept: 0.2.0: no?frames")
+    assert len(trouble.text) < 500
+    assert "--acknowledge" in trouble.hint
+    watch_update(UpdateRecord("0.3.0", "0.1.0", "installed", broker=True), troubles)
+    assert troubles.standing() == []
+    watch_update(None, troubles)
     assert troubles.standing() == []

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`porter commit`: what is kept, what goes back, and what is remembered wherever the power went."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace as with_fields
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from device import config
+from device.adapters.units_systemd import SystemdUnits
+from device.commands.commit import Health, new_names, trial
+from device.config_upgrade import upgrade_file
+from device.errors import StorageError
+from device.update_record import UpdateBook, UpdateRecord
+from tests.rauc import LAST, Device, ScriptedRauc, record_of
+from tests.unit.test_config_migrations import RENAMED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Calendar:
+    """Seconds that pass only in a sleep."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def now(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+def test_a_trial_ends_once_nothing_was_missing_for_half_a_minute() -> None:
+    calendar = Calendar()
+    assert trial(lambda: "no frames" if calendar.at < 10 else "", 300, calendar.now, calendar.sleep) == ""
+    assert calendar.at == 40
+
+
+def test_a_service_that_is_well_for_a_moment_only_is_not_kept() -> None:
+    calendar = Calendar()
+    often = lambda: "no answer" if calendar.at % 20 == 0 else ""  # noqa: E731  a trial asks a function
+    assert trial(often, 300, calendar.now, calendar.sleep) == "no answer"
+
+
+def test_a_trial_ends_at_its_deadline_with_what_is_missing() -> None:
+    calendar = Calendar()
+    assert trial(lambda: "no frames", 10, calendar.now, calendar.sleep) == "no frames"
+    assert calendar.at == 10
+
+
+def test_what_will_not_mend_itself_ends_a_trial_at_once() -> None:
+    calendar = Calendar()
+    hopeless = lambda: "porter-vision failed" if calendar.at >= 4 else ""  # noqa: E731  as above
+    assert trial(lambda: "no answer", 300, calendar.now, calendar.sleep, hopeless) == "porter-vision failed"
+    assert calendar.at == 4
+
+
+class ScriptedUnits:
+    """What systemctl prints about units; keeps what it was asked."""
+
+    def __init__(self, jobs: str = "", **states: str) -> None:
+        self.jobs, self.states = jobs, states
+
+    def run(self, *arguments: str) -> str:
+        if arguments[0] == "list-jobs":
+            return self.jobs
+        words = self.states.get(
+            arguments[-1].partition(".")[0].partition("-")[2], "active running success 0 0"
+        )
+        names = ("ActiveState", "SubState", "Result", "ExecMainCode", "ExecMainStatus", "StatusText")
+        return "\n".join(f"{name}={word}" for name, word in zip(names, words.split(" ", 5), strict=False))
+
+
+def health(file: Path, **states: str) -> Health:
+    found = argparse.Namespace(config=file, socket=None)
+    return Health(found, broker=True, units=SystemdUnits(ScriptedUnits(**states).run))
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("failed failed exit-code 1 1", "failed and is not started again (exit-code, exit code 1)"),
+        ("failed failed signal 2 11", "failed and is not started again (signal, signal 11)"),
+        (
+            "failed failed start-limit-hit 1 1 no camera",
+            "(start-limit-hit, exit code 1, last said: no camera)",
+        ),
+        ("activating auto-restart exit-code 1 1", ""),
+        ("failed failed-before-auto-restart exit-code 1 1", ""),
+        ("inactive dead success 0 0", ""),
+        ("active running success 0 0 connected", ""),
+        ("", ""),
+    ],
+)
+def test_only_a_service_that_systemd_gave_up_on_is_hopeless(tmp_path: Path, state: str, reason: str) -> None:
+    found = health(tmp_path / "none", forward=state).hopeless()
+    assert bool(found) is bool(reason)
+    assert not reason or (found.startswith("porter-forward.service ") and reason in found)
+
+
+def test_a_service_that_waits_for_a_person_is_told_with_what_the_configuration_lacks(tmp_path: Path) -> None:
+    file = tmp_path / "porter.yaml"
+    file.write_text("nonsense: 1\n")
+    found = health(file, vision="failed failed exit-code 1 2").hopeless()
+    assert found.startswith(
+        "porter-vision.service failed and is not started again (exit-code, exit code 2): "
+    )
+    assert "nonsense" in found
+
+
+def test_a_systemctl_that_says_nothing_decides_nothing() -> None:
+    units = SystemdUnits(lambda *_: "")
+    assert not units.state("porter-vision.service").given_up
+    assert not units.rebooting()
+
+
+def test_a_configuration_that_the_new_version_does_not_take_is_what_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "porter.yaml"
+    file.write_text("nonsense: 1\n")
+    assert "nonsense" in health(file).missing()
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> UpdateBook:
+    return UpdateBook(tmp_path / "data" / "last.json", tmp_path / "run" / "last.json")
+
+
+def test_what_works_is_kept_and_only_then_anything_is_written_in_a_new_form(book: UpdateBook) -> None:
+    book.write(replace(LAST, failed="0.1.9: no frames"))
+    device = Device(book, ScriptedRauc(booted="b"))
+    assert device.decide("") == 0
+    assert device.done == ["mark-good while the record says trying", "new names"]
+    kept = record_of(book)
+    assert (kept.outcome, kept.from_version, kept.failed) == ("kept", "0.1.0", "")
+
+
+@pytest.mark.parametrize("primary", ["a", "b"], ids=["as it is kept", "in the boot after a power cut"])
+def test_an_update_stays_kept_whatever_goes_wrong_with_the_new_names(book: UpdateBook, primary: str) -> None:
+    def failing() -> None:
+        raise RecursionError("a defect")
+
+    book.write(replace(LAST, outcome="trying"))
+    device = Device(book, ScriptedRauc(booted="b", primary=primary))
+    decision = with_fields(device.decision, new_names=failing)
+
+    def decide() -> None:
+        decision.decide(decision.begin(), "", lambda: device.done.append("reboot"))
+
+    with pytest.raises(RecursionError):
+        (decide if primary == "a" else decision.settle)()
+    assert record_of(book).outcome == "kept"
+    assert "reboot" not in device.done
+
+
+def test_what_does_not_work_is_remembered_and_rebooted_out_of_with_nothing_written(book: UpdateBook) -> None:
+    book.write(LAST)
+    device = Device(book, ScriptedRauc(booted="b"))
+    assert device.decide("no frames") == 1
+    assert device.done == ["reboot"]
+    record = record_of(book)
+    assert (record.outcome, record.why, record.failed) == ("fell back", "no frames", "0.2.0: no frames")
+
+
+def test_the_old_system_finds_its_configuration_as_it_was_unless_the_update_is_kept(
+    book: UpdateBook, tmp_path: Path
+) -> None:
+    file = tmp_path / "porter.yaml"
+    file.write_text("mqtt:\n  server: a  # ours\n")
+    before = (file.read_bytes(), file.stat().st_mtime_ns, file.stat().st_ino)
+
+    def tried(why: str) -> list[str]:
+        book.write(LAST)
+        device = Device(book, ScriptedRauc(booted="b"))
+        meant, moves = config.examine(config.read(file), str(file), (RENAMED,))
+        assert (meant.mqtt.host, len(moves)) == ("a", 1), "the tried system understands it all the same"
+        assert (file.read_bytes(), file.stat().st_mtime_ns, file.stat().st_ino) == before
+        decision = with_fields(device.decision, new_names=lambda: upgrade_file(file, "0.2.0", (RENAMED,)))
+        decision.decide(decision.begin(), why, lambda: device.done.append("reboot"))
+        return device.done
+
+    assert tried("no frames") == ["reboot"]
+    assert len(tried("")) == 1
+    assert file.read_text() == "mqtt:\n  host: a  # ours\n"
+    assert (tmp_path / "porter.yaml.before-0.2.0").read_bytes() == before[0]
+
+
+def test_what_cannot_be_kept_goes_back_even_where_the_disk_takes_no_record(tmp_path: Path) -> None:
+    class Unable(ScriptedRauc):
+        def run(self, *arguments: str) -> Iterator[str]:
+            if arguments == ("status", "mark-good"):
+                raise StorageError("rauc status: read-only")
+            yield from super().run(*arguments)
+
+    (tmp_path / "file").write_text("")
+    book = UpdateBook(tmp_path / "file" / "last.json", tmp_path / "run" / "last.json")
+    device = Device(book, Unable(booted="b"))
+    with pytest.raises(StorageError, match="cannot be written"):
+        device.decide("")
+    assert device.done == ["reboot"]
+
+
+def test_a_slot_that_somebody_chose_by_hand_is_tried_like_an_update(book: UpdateBook) -> None:
+    book.write(UpdateRecord("0.2.0", "0.1.0", "kept", broker=False, boot="b", slot="b"))
+    device = Device(book, ScriptedRauc(booted="a", primary="b"))
+    record = device.decision.begin()
+    assert (record.slot, record.broker, record.outcome, record_of(book)) == ("a", False, "trying", record)
+
+
+def test_a_configuration_that_cannot_be_written_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "porter.yaml"
+    new_names(file, "0.2.0")
+    file.write_text("nonsense: 1\n")
+    new_names(file, "0.2.0")
+    assert "config_not_written" in caplog.text
+    assert file.read_text() == "nonsense: 1\n"
