@@ -10,6 +10,7 @@ from device.adapters.board_pi import bootloader_built_s, built_on, knows_tryboot
 from device.adapters.slots_rauc import BUSY, RaucSlots
 from device.checkup.finding import Finding
 from device.errors import PorterError, StorageError
+from device.update_record import UpdateBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,18 +64,19 @@ def lines(host: Host, *words: str) -> Iterator[str]:
 
 def last(host: Host) -> Iterator[Finding]:
     """How the last update went."""
-    record = update_record.read(host.path(str(update_record.RECORD)))
+    record = UpdateBook(host.path(str(update_record.RECORD))).read()
     if record is None:
         return
-    if record.outcome == "fell back":
-        text = f"the last update, to {record.version}, fell back: {record.why}"
-        yield Finding("update", "wrong", text, "mend that and try once more; docs/updates.md")
-    elif record.outcome == "kept":
-        yield Finding("update", "ok", f"the last update, to {record.version}, was kept")
-    else:
-        yield Finding(
-            "update", "note", f"an update to {record.version} is installed; the next reboot tries it"
-        )
+    text = f"the last update, to {record.version}"
+    if record.failed:
+        hint = "docs/updates.md; sudo porter update --acknowledge ends this line and the alert"
+        yield Finding("update", "wrong", f"an update fell back: {record.failed}", hint)
+    if record.outcome == update_record.KEPT:
+        yield Finding("update", "ok", f"{text}, was kept")
+    elif record.outcome == update_record.INSTALLED:
+        yield Finding("update", "note", f"{text}, is installed; the next reboot tries it")
+    elif record.outcome != update_record.FELL_BACK:
+        yield Finding("update", "note", f"{text}: {record.outcome}", record.why)
 
 
 def bootloader(host: Host, *, image: bool) -> Iterator[Finding]:

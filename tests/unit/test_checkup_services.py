@@ -22,7 +22,7 @@ from device.control import ServiceUnavailable
 from device.options import InferenceOptions
 from device.payloads import ForwarderState, Trouble
 from device.shared_record import SharedRecord
-from device.update_record import UpdateRecord
+from device.update_record import UpdateBook, UpdateRecord
 from tests.scripted_service import STATUS
 from tests.unit.test_checkup_device import host, said, tree, wrong
 
@@ -172,7 +172,7 @@ SLOTS = """\
 def image(root: Path, answer: Said | str, record: UpdateRecord | None = None) -> list[Finding]:
     tree(root, {"etc/rauc/system.conf": "[system]\n"})
     if record is not None:
-        update_record.write(record, root / "data/update/last.json")
+        UpdateBook(root / "data/update/last.json", root / "run/last.json").write(record)
     return list(update_findings(host(root, {"rauc status": answer})))
 
 
@@ -189,11 +189,18 @@ def test_the_slot_that_runs_and_boots_next_is_well(tmp_path: Path) -> None:
 
 
 def test_a_trial_is_a_note_and_an_update_that_fell_back_is_wrong(tmp_path: Path) -> None:
-    found = image(
-        tmp_path, one_line(1), UpdateRecord("0.2.0", "0.1.0", "fell back", broker=True, why="no frames")
-    )
+    tried = update_record.fell_back(UpdateRecord("0.2.0", "0.1.0", "trying", broker=True), "no frames")
+    found = image(tmp_path, one_line(1), tried)
     assert said(found, "note") == "slot a runs, on trial"
-    assert wrong(found) == ["the last update, to 0.2.0, fell back: no frames"]
+    assert wrong(found) == ["an update fell back: 0.2.0: no frames"]
+
+
+def test_an_update_that_was_never_tried_is_a_note_with_what_to_do(tmp_path: Path) -> None:
+    installed = UpdateRecord("0.2.0", "0.1.0", "installed", broker=True, boot="one", slot="b")
+    found = image(tmp_path, one_line(0), update_record.found_later(installed, "a", "another"))
+    assert not wrong(found)
+    assert said(found, "note") == "the last update, to 0.2.0: not tried"
+    assert "install it again" in found[-1].hint
 
 
 def test_rauc_that_hangs_fails_or_is_busy(tmp_path: Path) -> None:
