@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 REASON = "LastError:"
 # RAUC's service does one thing at a time, and says this while it does another.
 BUSY = "already processing"
-BUSY_TRIES, BUSY_S = 15, 2.0
+BUSY_TRIES, BUSY_S = 60, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class RaucSlots:
 
     def slots(self) -> Slots:
         """Which slot runs and what is in both. Raises StorageError."""
-        found = self._status()
+        found = self._json("status", "--detailed", "--output-format=json")
         letters = {}
         versions: dict[str, str] = {}
         booted = ""
@@ -102,16 +102,6 @@ class RaucSlots:
         primary = letters.get(str(found.get("boot_primary")), booted)
         return Slots(str(found.get("compatible", "")), booted, primary, versions)
 
-    def _status(self) -> dict[str, Any]:
-        for _ in range(BUSY_TRIES - 1):
-            try:
-                return self._json("status", "--detailed", "--output-format=json")
-            except StorageError as error:
-                if BUSY not in error.message:
-                    raise
-                self._sleep(BUSY_S)
-        return self._json("status", "--detailed", "--output-format=json")
-
     def bundle(self, source: str) -> Bundle:
         """What an update is, by file or URL. Raises InputError where it is none that this device trusts."""
         try:
@@ -125,18 +115,31 @@ class RaucSlots:
 
     def install(self, source: str, progress: Callable[[int, str], None]) -> None:
         """Writes an update into the slot that does not run; progress(percent, what). Raises StorageError."""
-        for line in self._run("install", source):
+        for line in self._patiently("install", source):
             percent, sign, what = line.partition("%")
             if sign and percent.strip().isdecimal():
                 progress(int(percent), what.strip())
 
     def keep(self) -> None:
         """The slot that runs is the one from now on. Raises StorageError."""
-        for _ in self._run("status", "mark-good"):
+        for _ in self._patiently("status", "mark-good"):
             pass
 
+    def _patiently(self, *arguments: str) -> Iterator[str]:
+        """Its lines; waits while RAUC does something else, as it does for seconds while somebody asks for its state."""
+        for _ in range(BUSY_TRIES - 1):
+            try:
+                yield from self._run(*arguments)
+            except StorageError as error:
+                if BUSY not in error.message:
+                    raise
+                self._sleep(BUSY_S)
+            else:
+                return
+        yield from self._run(*arguments)
+
     def _json(self, *arguments: str) -> dict[str, Any]:
-        lines = list(self._run(*arguments))
+        lines = list(self._patiently(*arguments))
         text = next((line for line in lines if line.startswith("{")), "")
         try:
             found = json.loads(text)

@@ -80,16 +80,39 @@ def run(args: argparse.Namespace) -> int:
     rauc = RaucSlots()
     version = running_version(VERSION_FILE)
     doubt = old_bootloader(bootloader_built_s).partition("\n")[0]
-    decision = Decision(
-        rauc, rauc.slots(), version, boot, book, lambda: new_names(args.config, version), doubt
-    )
+    try:
+        slots = rauc.slots()
+    except PorterError as error:
+        return undecidable(book, error, reboot)
+    decision = Decision(rauc, slots, version, boot, book, lambda: new_names(args.config, version), doubt)
     if not decision.slots.trial:
         decision.settle()
         return 0
     record = decision.begin()
     health = Health(args, broker=record.broker)
     why = trial(health.missing, args.deadline, time.monotonic, time.sleep, health.hopeless)
-    return decision.decide(record, why, lambda: subprocess.run(["systemctl", "reboot"], check=False))
+    return decision.decide(record, why, reboot)
+
+
+def reboot() -> None:
+    """Out of what is not kept."""
+    subprocess.run(["systemctl", "reboot"], check=False)
+
+
+def undecidable(book: UpdateBook, error: PorterError, reboot: Callable[[], object]) -> int:
+    """RAUC does not even say which slot runs: an update that is being tried cannot be kept then, so it must not stay.
+
+    Once: what is written sends no other boot back. Raises the error where nothing is being tried.
+    """
+    last = book.read()
+    if last is None or last.outcome != TRYING:
+        raise error
+    log.error("update_refused version=%s why=%r", last.version, error.message)
+    try:
+        book.write(fell_back(last, error.message))
+    finally:
+        reboot()
+    return 1
 
 
 def trial(

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from device import config
 from device.adapters.units_systemd import SystemdUnits
-from device.commands.commit import Health, new_names, trial
+from device.commands.commit import Health, new_names, trial, undecidable
 from device.config_upgrade import upgrade_file
 from device.errors import StorageError
 from device.update_record import UpdateBook, UpdateRecord
@@ -204,6 +204,21 @@ def test_what_cannot_be_kept_goes_back_even_where_the_disk_takes_no_record(tmp_p
     with pytest.raises(StorageError, match="cannot be written"):
         device.decide("")
     assert device.done == ["reboot"]
+
+
+def test_a_trial_whose_rauc_says_nothing_goes_back_and_no_other_boot_does(book: UpdateBook) -> None:
+    silent, reboots = StorageError("rauc status: no answer"), list[str]()
+    for outcome in ("installed", "kept"):
+        book.write(replace(LAST, outcome=outcome))
+        with pytest.raises(StorageError, match="no answer"):
+            undecidable(book, silent, lambda: reboots.append("reboot"))
+    assert not reboots
+    book.write(replace(LAST, outcome="trying"))
+    assert undecidable(book, silent, lambda: reboots.append("reboot")) == 1
+    assert record_of(book).outcome == "fell back"
+    with pytest.raises(StorageError, match="no answer"):
+        undecidable(book, silent, lambda: reboots.append("reboot"))
+    assert reboots == ["reboot"]
 
 
 def test_a_slot_that_somebody_chose_by_hand_is_tried_like_an_update(book: UpdateBook) -> None:

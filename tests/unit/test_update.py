@@ -67,6 +67,23 @@ def test_a_busy_rauc_is_asked_again_and_not_for_ever() -> None:
         RaucSlots(rauc.run, waits.append).slots()
 
 
+def test_an_install_waits_for_a_rauc_that_is_busy_with_a_question() -> None:
+    """As it is after a boot, while `porter commit` asks it for its state: the install of a moment later failed."""
+
+    class Busy(ScriptedRauc):
+        def run(self, *arguments: str) -> Iterator[str]:
+            if len(self.asked) < 2:
+                self.asked.append(arguments)
+                raise StorageError("rauc install: Install: already processing a different method")
+            yield from super().run(*arguments)
+
+    rauc, waits, shown = Busy(), list[float](), list[int]()
+    RaucSlots(rauc.run, waits.append).install("update.raucb", lambda percent, _: shown.append(percent))
+    assert rauc.asked == [("install", "update.raucb")] * 3
+    assert len(waits) == 2
+    assert shown == [0, 40, 100]
+
+
 def test_a_machine_without_rauc_says_what_updates_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(StorageError, match="not installed"):
