@@ -136,6 +136,7 @@ class SubjectLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ServiceStatus(Line, frozen=True, tag="status"):
     """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count.
+    dropped: frames that came while no model could run.
 
     threshold: the score from which one of the present subjects matches; expected: what that means, where measured.
     """
@@ -148,6 +149,7 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     frames: int
     faces_seen: int
     embedded: int
+    dropped: int
     strangers: int
     subjects: int
     present: int

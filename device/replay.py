@@ -18,9 +18,10 @@ import msgspec
 
 from device.adapters.clock import ManualClock, SystemClock
 from device.adapters.gallery_sqlite import SqliteGallery
-from device.assembly import Models, load_models, make_camera, make_events, make_pipeline
+from device.assembly import make_camera, make_events, make_pipeline
 from device.config import load
 from device.errors import InputError, StorageError
+from device.loaded_models import Models, load_models
 from device.options import Config
 from device.recognition.gallery import Gallery
 from device.sealing import read_device_key

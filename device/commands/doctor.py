@@ -20,7 +20,7 @@ import msgspec
 
 from device.adapters.clock import SystemClock
 from device.adapters.models_folder import check_file, load_manifest, pick_variant
-from device.assembly import models_folder, operating_point
+from device.assembly import operating_point
 from device.broker_access import tls_files, too_open
 from device.certificates import days_left, ends_ns, said
 from device.commands.check_config import notes
@@ -30,6 +30,7 @@ from device.commands.ledger import read
 from device.control import ServiceStatus, ServiceUnavailable, StatusRequest
 from device.errors import InputError, PorterError
 from device.folders import LEDGER
+from device.loaded_models import models_folder
 from device.options import Config
 from device.recognition.gallery import MAX_SUBJECTS
 from device.records import Expected
