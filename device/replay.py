@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if not 0.1 <= rate_hz <= 1000:
         raise InputError(f"--rate: expected 0.1 to 1000 frames a second, got {rate_hz:g}")
     replay = make_replay(config, args.frames, rate_hz)
+    if (lost := replay.models.lost()) is not None:
+        print(f"on the CPU instead: {lost.message}", file=sys.stderr)
     if args.gallery is not None:
         replay.know(read_gallery(args.gallery, replay))
     for frame, events in replay.play():

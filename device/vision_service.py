@@ -58,7 +58,6 @@ log = logging.getLogger("porter.vision")
 
 CAMERA_SWITCH_S = 10.0
 USB_RESET = Path("/run/porter-usb-reset.sock")
-RECOGNISE_PATIENCE_S = 20.0  # a new delegate may upload the Edge TPU's firmware anew
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -145,12 +144,7 @@ class VisionService:
         self._server = ControlServer(run_dir / SOCKET_NAME, self._desk.handle)
         workers = [
             Worker("control", self._server.step, cleanup=self._server.close),
-            Worker(
-                "recognise",
-                self._recogniser.step,
-                cleanup=self._recogniser.close,
-                patience_s=RECOGNISE_PATIENCE_S,
-            ),
+            Worker("recognise", self._recogniser.step, cleanup=self._recogniser.close),
             self._capture_worker,
         ]
         self._supervisor = Supervisor(notifier, workers)
