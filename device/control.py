@@ -136,7 +136,6 @@ class SubjectLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ServiceStatus(Line, frozen=True, tag="status"):
     """What the vision service is doing. Counts run since its start; `strangers` is nothing but a count.
-    dropped: frames that came while no model could run.
 
     threshold: the score from which one of the present subjects matches; expected: what that means, where measured.
     """
@@ -149,7 +148,7 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     frames: int
     faces_seen: int
     embedded: int
-    dropped: int
+    dropped: int  # frames, while no model could run
     strangers: int
     subjects: int
     present: int

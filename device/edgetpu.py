@@ -16,7 +16,7 @@ import logging
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from device.adapters.delegate_probe import DelegateProbe
 from device.adapters.interpreter_tflite import TfliteInterpreter, find_runtime
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from device.adapters.edgetpu_lock import EdgeTpuLock
     from device.adapters.models_folder import Variant
-    from device.ports import Clock, PortReset, TensorDetail
+    from device.ports import Clock, TensorDetail
 
 log = logging.getLogger("porter.edgetpu")
 
@@ -54,6 +54,18 @@ class DelegateOptions:
     def loaded_with(self) -> dict[str, str]:
         """As the library wants it."""
         return {"device": self.device} if self.device else {}
+
+
+class PortReset(Protocol):
+    """Whoever can reset the USB port of the Edge TPU. It is asked without waiting."""
+
+    def begin(self, now_ns: int) -> None:
+        """Asks; never raises. now_ns: boot time."""
+        ...
+
+    def poll(self, now_ns: int) -> str | None:
+        """What came of it, one line; None where there is no answer yet."""
+        ...
 
 
 class EdgeTpu:

@@ -21,10 +21,11 @@ from device.vision.tensors import Normalisation
 
 if TYPE_CHECKING:
     from device.adapters.models_folder import Manifest, Variant
+    from device.edgetpu import PortReset
     from device.errors import HardwareError
     from device.inference import Opened
     from device.options import Config
-    from device.ports import Clock, Interpreter, PortReset
+    from device.ports import Clock, Interpreter
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,18 +303,6 @@ class VitalSigns:
     memory_mb: float | None
 
 
-class PortReset(Protocol):
-    """Whoever can reset the USB port of the Edge TPU. It is asked without waiting."""
-
-    def begin(self, now_ns: int) -> None:
-        """Asks; never raises. now_ns: boot time."""
-        ...
-
-    def poll(self, now_ns: int) -> str | None:
-        """What came of it, one line; None where there is no answer yet."""
-        ...
-
-
 class Vitals(Protocol):
     """The board's sensors."""
 

@@ -19,7 +19,7 @@ PATIENCE_NS = 20_000_000_000
 
 
 class SocketReset:
-    """`ports.PortReset` over the helper's socket."""
+    """`edgetpu.PortReset` over the helper's socket."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

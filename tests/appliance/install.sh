@@ -8,7 +8,8 @@ mkdir /run/up /run/work /run/porter
 mount -t overlay overlay -o "lowerdir=$root,upperdir=/run/up,workdir=/run/work" /run/porter
 cd /run/porter
 
-install -D -m 644 -t etc/systemd/system "$repository"/systemd/*.service "$repository"/systemd/*.target
+install -D -m 644 -t etc/systemd/system "$repository"/systemd/*.service "$repository"/systemd/*.socket \
+    "$repository"/systemd/*.target
 install -D -m 644 "$repository/systemd/sysusers.d/porter.conf" etc/sysusers.d/porter.conf
 install -D -m 644 "$repository/systemd/tmpfiles.d/porter.conf" etc/tmpfiles.d/porter.conf
 mkdir -p etc/systemd/system/multi-user.target.wants opt/porter/.venv/bin
