@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 SOCKET_NAME = "control.sock"
 MAX_POLICY_BYTES = 64 * 1024
-# A \uXXXX escape takes 6 bytes for a character of 2; nothing in a checked text grows more in JSON.
-MAX_REQUEST_BYTES = 3 * MAX_POLICY_BYTES + 4096
+MAX_REQUEST_BYTES = 3 * MAX_POLICY_BYTES + 4096  # \uXXXX takes 6 bytes for a character of 2: JSON's worst
 DAY_NS = 86_400_000_000_000
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
