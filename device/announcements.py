@@ -31,7 +31,7 @@ KNOWN_ALERTS = (
     "broker_lost", "camera_lost", "certificate_expiring", "clock_leapt", "clock_unsynced", "config_rejected",
     "consent_expiring", "delivery_refused", "disk_low", "gallery_corrupt", "gallery_failed", "gallery_restored",
     "key_unsealed", "lookalikes",
-    "outbox_corrupt", "outbox_failed", "outbox_full", "tpu_lost", "undervoltage", "vision_lost",
+    "outbox_corrupt", "outbox_failed", "outbox_full", "tpu_hot", "tpu_lost", "tpu_slow", "undervoltage", "vision_lost",
 )  # fmt: skip
 
 
