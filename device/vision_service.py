@@ -21,6 +21,7 @@ import msgspec
 from device import folders
 from device.adapters.clock import SystemClock
 from device.adapters.control_socket import ControlServer
+from device.adapters.edgetpu_lock import SERVICE
 from device.adapters.memory_glibc import overwrite_freed_memory
 from device.adapters.notify_systemd import SystemdNotifier
 from device.adapters.port_reset import SocketReset
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     watch = None
     if config.inference.delegate == "edgetpu":
         reset = SocketReset(args.usb_reset)
-        watch = EdgeTpuWatch(make_edgetpu(config, clock, "porter vision", reset), config, clock, troubles)
+        watch = EdgeTpuWatch(make_edgetpu(config, clock, SERVICE, reset), config, clock, troubles)
     try:
         notifier = SystemdNotifier(args.notify_socket)
         VisionService(args.config, config, clock, notifier, troubles, watch, credentials_dir).run()

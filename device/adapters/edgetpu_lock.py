@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK = "edgetpu.lock"
+SERVICE = "porter vision"  # whose deaths are counted
 MAX_BYTES = 4096
 MOST_DEATHS = 32
 
@@ -34,7 +35,7 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class EdgeTpuLock:
-    """The lock at `path`. what: the holder's name for others, e.g. `porter vision`; its deaths are counted by it."""
+    """The lock at `path`. what: the holder's name for others, e.g. `porter vision`."""
 
     def __init__(self, path: Path, what: str) -> None:
         self._path = path
@@ -53,6 +54,7 @@ class EdgeTpuLock:
             return
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
+            self._hand_over(file)
         except OSError as error:
             raise HardwareError(
                 f"Edge TPU: {self._path}: cannot be locked: {error.strerror}",
@@ -72,12 +74,12 @@ class EdgeTpuLock:
         self._file = file
         before = read(file)
         self._deaths_ns = [death for death in before.deaths_ns if death <= now_ns][-MOST_DEATHS:]
-        if before.pid and before.what == self._what:
+        if before.pid and before.what == SERVICE:
             self._deaths_ns.append(now_ns)
         self._write(Holder(os.getpid(), self._what, self._deaths_ns))
 
     def deaths(self, now_ns: int, within_ns: int) -> int:
-        """How many processes of this name died with it lately; it must be held."""
+        """How often the service died with it lately; it must be held."""
         return sum(now_ns - death < within_ns for death in self._deaths_ns)
 
     def give_back(self) -> None:
@@ -86,6 +88,12 @@ class EdgeTpuLock:
             self._write(Holder(0, self._what, self._deaths_ns))
             os.close(self._file)
             self._file = -1
+
+    def _hand_over(self, file: int) -> None:
+        """A file that root made would lock the folder's owner out, who is the service."""
+        folder = self._path.parent.stat()
+        if os.geteuid() == 0 and os.fstat(file).st_uid != folder.st_uid:
+            os.fchown(file, folder.st_uid, folder.st_gid)
 
     def _write(self, holder: Holder) -> None:
         body = msgspec.json.encode(holder)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -84,6 +85,27 @@ def test_the_death_of_another_program_is_not_the_services(tmp_path: Path) -> Non
     lock = EdgeTpuLock(path, "porter vision")
     lock.take(10)
     assert lock.deaths(10, HOUR_NS) == 0
+
+
+def test_a_death_is_not_forgotten_because_another_program_came_first(tmp_path: Path) -> None:
+    path = tmp_path / "edgetpu.lock"
+    child = holder(path)
+    child.kill()
+    child.communicate()
+    between = EdgeTpuLock(path, "porter")
+    between.take(10)
+    between.give_back()
+    lock = EdgeTpuLock(path, "porter vision")
+    lock.take(20)
+    assert lock.deaths(20, HOUR_NS) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file for somebody else")
+def test_what_root_makes_is_the_folders_owners(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4242, 4343)
+    EdgeTpuLock(tmp_path / "edgetpu.lock", "porter").take(10)
+    made = (tmp_path / "edgetpu.lock").stat()
+    assert (made.st_uid, made.st_gid) == (4242, 4343)
 
 
 def test_what_was_noted_in_another_boot_does_not_count(tmp_path: Path) -> None:
