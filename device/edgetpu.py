@@ -5,9 +5,10 @@ Models get an `EdgeTpuInterpreter` that stays theirs while the runtime's interpr
 go. All of them are dropped before the first is made again: libedgetpu wants one owner, and shares one device among the
 delegates of one process.
 
-An invocation that stalls never comes back to anybody: the heartbeat of its thread goes stale, systemd kills the
-process, and the next one finds in the lock's file that it died so. Dropping a delegate of a dead stick may stall or
-crash as well, and ends the same way. A delegate is first loaded in a child process wherever it has failed before.
+An invocation that stalls never comes back to anybody, so the process has to end (`stalled`), and the next one finds in
+the lock's file that it died so. Dropping a delegate of a dead stick may stall or crash as well: then systemd kills,
+whose watchdog a stale heartbeat no longer feeds. A delegate is first loaded in a child process wherever it has failed
+before.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("porter.edgetpu")
 
 LOOK_AGAIN_S = 0.05
+STALLED_NS = 10_000_000_000
 INCURABLE = ("missing", "untried")  # what no reset of a port can help
 
 
@@ -85,7 +87,7 @@ class EdgeTpu:
     ) -> None:
         self.lost: HardwareError | None = HardwareError("Edge TPU: not opened yet")
         self.in_use = False
-        self.invoking = False
+        self.invoking_since_ns: int | None = None  # boot time; None while nothing is invoked
         self._options = options
         self._lock = lock
         self._clock = clock
@@ -138,6 +140,15 @@ class EdgeTpu:
             self._lock.give_back()
         return False
 
+    def begins(self) -> None:
+        """An invocation begins."""
+        self.invoking_since_ns = self._now_ns()
+
+    def stalled(self) -> bool:
+        """Whether one has not come back for so long that it never will."""
+        since_ns = self.invoking_since_ns
+        return since_ns is not None and self._now_ns() - since_ns >= STALLED_NS
+
     def failed(self, error: HardwareError) -> None:
         """An invocation failed: returns where it may be tried again, else raises EdgeTpuLostError."""
         do = self._care.failed(self._now_ns())
@@ -158,7 +169,7 @@ class EdgeTpu:
         """Drops everything and gives the lock back; not where an invocation never came back: a death, plainly."""
         if self._probe is not None:
             self._probe.stop()
-        if self.invoking:
+        if self.invoking_since_ns is not None:
             return
         self._drop()
         self.in_use = False
@@ -269,13 +280,13 @@ class EdgeTpuInterpreter:
     def invoke(self, tensor: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
         """Runs the model. Raises EdgeTpuLostError where the Edge TPU is not in use, or was left for this failure."""
         while (inner := self._inner) is not None:
-            self._tpu.invoking = True
+            self._tpu.begins()
             try:
                 return inner.invoke(tensor)
             except HardwareError as error:
                 failure = HardwareError(error.message, hint=error.hint)
             finally:
-                self._tpu.invoking = False
+                self._tpu.invoking_since_ns = None
             # Out here: the error's traceback would keep the interpreter, and with it the delegate, alive.
             del inner
             self._tpu.failed(failure)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from device.edgetpu_drift import Drift
+from device.errors import HardwareError
 from device.loaded_models import cpu_models, edgetpu_models
 
 if TYPE_CHECKING:
@@ -44,7 +45,16 @@ class EdgeTpuWatch:
         return self._present()
 
     def tick(self) -> None:
-        """Every half second: notices that it was left, tries to return, watches how long inferences take."""
+        """Every half second: notices that it was left, tries to return, watches how long inferences take.
+
+        Raises HardwareError where an invocation stalls: no thread can be taken back from a library, so the service has
+        to end, sooner than systemd's watchdog would have it.
+        """
+        if self._tpu.stalled():
+            raise HardwareError(
+                "Edge TPU: an inference does not come back",
+                hint="systemd starts the service again; it asks a child process first",
+            )
         if self._tpu.in_use:
             self._look_at_times()
             return

@@ -21,7 +21,9 @@ in `models.folder`, and set `inference.delegate: edgetpu`. It takes an x86-64 Li
   --out DIR          the folder to make; it must not exist
   --package FILE     Google's Debian package edgetpu-compiler; it is unpacked, not installed. The SHA-256 of 15.0 and
                      14.1 are known; for another version give --sha256
-  --compiler FILE    a compiler that is installed (default: edgetpu_compiler from the PATH); needs --sha256
+  --compiler FILE    a compiler that is installed (default: edgetpu_compiler from the PATH); needs --sha256. Google's
+                     package installs a script under this name, and a hash says nothing of what it starts: better
+                     --package
   --sha256 HEX       what FILE must be. For edgetpu_compiler 16.0 no SHA-256 of its maker's is known to us: take it
                      from `sha256sum` once you trust the file, and keep it
   --detector NAME    default: yunet-320x256; the other is yunet-640x480

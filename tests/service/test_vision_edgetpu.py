@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -156,18 +157,16 @@ def test_without_a_fallback_nothing_is_looked_at_and_the_service_lives_and_retur
         assert door.stop() == 0
 
 
-def test_a_stall_stops_the_heartbeat_and_the_next_start_falls_back(stick: Stick) -> None:
-    """systemd's part is played here: it kills with SIGABRT where no WATCHDOG=1 came, and starts again."""
+def test_a_stall_ends_the_service_and_the_next_start_falls_back(stick: Stick) -> None:
+    """systemd's part, to start it again, is played here."""
     door = stick.door
     door.start()
     stick.runs_on("edgetpu")
     stick.behaves("stall")
-    door.wait("a stale heartbeat", lambda: "heartbeat_stale workers=recognise" in door.log())
-    beats = door.heard().count("WATCHDOG=1")
-    door.wait("more of it", lambda: door.log().count("heartbeat_stale") >= 4)
-    assert door.heard().count("WATCHDOG=1") == beats
-    door.signal(signal.SIGABRT)
-    assert door.process.wait(10) == -signal.SIGABRT
+    began = time.monotonic()
+    assert door.process.wait(60) == 1
+    assert time.monotonic() - began < 50, "sooner than systemd's watchdog, which waits for 90 s"
+    assert "porter: Edge TPU: an inference does not come back" in door.log()
 
     stick.behaves("crash")
     door.start()
@@ -206,18 +205,4 @@ def test_a_second_program_is_told_that_the_service_has_the_edge_tpu(stick: Stick
     said = door.porter("replay", str(door.folder / "camera"))
     assert said.returncode == 1
     assert f"Edge TPU: {who}" in said.stderr
-    assert door.stop() == 0
-
-
-def test_a_stall_at_sigterm_does_not_pass_for_a_clean_end(stick: Stick) -> None:
-    door = stick.door
-    door.start()
-    stick.runs_on("edgetpu")
-    stick.behaves("stall")
-    door.wait("a stale heartbeat", lambda: "heartbeat_stale" in door.log())
-    door.stop()
-    stick.behaves("ok")
-    door.start()
-    assert stick.deaths() == 1
-    stick.runs_on("edgetpu")
     assert door.stop() == 0

@@ -192,7 +192,12 @@ def test_the_other_runtime_passes_the_same_tests(request: pytest.FixtureRequest)
     which = "from device.adapters.interpreter_tflite import find_runtime; print(find_runtime())"
     found = subprocess.run([python, "-c", which], cwd=root, capture_output=True, text=True, check=False)
     assert found.stdout.strip() == "tflite_runtime.interpreter", found.stdout + found.stderr
-    tests = ["contracts/test_interpreter.py", "unit/test_delegate.py", "unit/test_interpreter_tflite.py"]
+    tests = [
+        "contracts/test_interpreter.py",
+        "unit/test_delegate.py",
+        "unit/test_edgetpu.py",
+        "unit/test_interpreter_tflite.py",
+    ]
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

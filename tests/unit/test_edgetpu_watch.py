@@ -11,7 +11,7 @@ from device.adapters.clock import ManualClock
 from device.adapters.port_reset import ScriptedReset
 from device.edgetpu_drift import BATCH
 from device.edgetpu_watch import EdgeTpuWatch
-from device.errors import InputError
+from device.errors import HardwareError, InputError
 from device.loaded_models import make_edgetpu
 from device.options import Config, DeviceOptions, InferenceOptions, ModelOptions
 from device.troubles import Troubles
@@ -104,6 +104,23 @@ def test_a_minute_of_long_inferences_is_an_alert_until_they_are_short_again(
         seen.append(rig.alerts())
     assert seen[0] == seen[2] == {}
     assert seen[1]["tpu_slow"].endswith(": detector")
+    rig.watch.close()
+
+
+def test_an_invocation_that_does_not_come_back_for_ten_seconds_ends_the_service(
+    tmp_path: Path, compiled: tuple[Path, Path]
+) -> None:
+    rig = Rig(tmp_path, compiled)
+    rig.watch.start()
+    rig.tpu.begins()
+    rig.clock.advance(9.9)
+    rig.watch.tick()
+    rig.clock.advance(0.2)
+    with pytest.raises(HardwareError, match="does not come back"):
+        rig.watch.tick()
+    rig.watch.close()
+    assert '"pid":0' not in (tmp_path / "edgetpu.lock").read_text(), "it counts as a death"
+    rig.tpu.invoking_since_ns = None
     rig.watch.close()
 
 
