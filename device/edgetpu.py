@@ -130,6 +130,8 @@ class EdgeTpu:
             return False
         now_ns = self._now_ns()
         do = self._care.look(now_ns)
+        if do in (Do.PROBE, Do.RESET) and not self._taken(now_ns):
+            return False
         if do is Do.PROBE:
             self._ask_child(now_ns)
         elif do is Do.RESET:
@@ -187,14 +189,18 @@ class EdgeTpu:
             delegate_options=self._options.loaded_with,
         )
 
+    def _taken(self, now_ns: int) -> bool:
+        """Whether it is ours to try; what another process has is let alone until the next try."""
+        try:
+            self._lock.take(now_ns)
+        except HardwareError as error:
+            self.lost = error
+            self._care.probed(now_ns, works=False, curable=False)
+            return False
+        return True
+
     def _ask_child(self, now_ns: int) -> None:
         if self._probe is None:
-            try:
-                self._lock.take(now_ns)
-            except HardwareError as error:
-                self.lost = error
-                self._care.probed(now_ns, works=False, curable=False)
-                return
             self._probe = DelegateProbe(
                 self._interpreters[0].path,
                 runtime_module=find_runtime(self._options.runtime),

@@ -57,11 +57,6 @@ class Care:
             self._rest(now_ns)
 
     @property
-    def away(self) -> bool:
-        """Whether it is not in use."""
-        return self.next is not Do.USE
-
-    @property
     def trying(self) -> bool:
         """Whether a try to return is under way."""
         return self.next in (Do.PROBE, Do.RESET, Do.OPEN)

@@ -191,7 +191,7 @@ def test_at_start_whatever_is_wrong_stays_in_the_child_and_one_reset_is_tried(st
 def test_at_start_a_reset_heals(stick: Stick, how: str) -> None:
     stick.behaves(how)
     stick.reset = ScriptedReset(cure=lambda: stick.behaves("ok"))
-    tpu, (model, _) = stick.tpu(probe_timeout_s=1.5)
+    tpu, (model, _) = stick.tpu(probe_timeout_s=10.0)
     assert tpu.in_use
     model.invoke(ZEROS)
 
@@ -240,3 +240,24 @@ def test_a_new_delegate_that_does_not_hold_for_a_minute_is_not_the_cure(stick: S
         worked += 1
     assert not tpu.in_use
     assert worked == 7  # three, three with the new delegate, and the one that was too much
+
+
+def test_no_port_is_reset_under_another_process(stick: Stick) -> None:
+    tpu, (model, _) = stick.tpu()
+    for _ in range(2):  # the second time there is a pause, in which another one takes it
+        stick.behaves("vanish")
+        with pytest.raises(EdgeTpuLostError):
+            model.invoke(ZEROS)
+        stick.behaves("ok")
+        if not stick.reset.asked:
+            assert tended(tpu, lambda: tpu.in_use)
+    assert stick.reset.asked == 1
+    tpu.tend()
+    with stick.lock.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        stick.clock.advance(61)
+        tpu.tend()
+        tpu.tend()
+        assert tpu.lost is not None
+        assert "in use by" in tpu.lost.message
+    assert stick.reset.asked == 1

@@ -45,13 +45,12 @@ def test_it_begins_with_a_child_process_and_not_in_this_one() -> None:
     assert care.look(0) is Do.OPEN
     care.opened(0, works=True)
     assert care.look(0) is Do.USE
-    assert not care.away
 
 
 def test_a_failure_is_tried_again_then_gets_a_new_delegate_then_is_left() -> None:
     care = in_use()
     assert [care.failed(NS), care.failed(NS), care.failed(NS)] == [Do.RETRY, Do.RELOAD, Do.LEAVE]
-    assert care.away
+    assert care.look(NS) is not Do.USE
 
 
 def test_what_trying_again_did_not_mend_for_a_minute_gets_the_next_remedy() -> None:
