@@ -30,8 +30,8 @@ SILENT_AFTER_NS = 15_000_000_000
 KNOWN_ALERTS = (
     "broker_lost", "camera_limited", "camera_lost", "certificate_expiring", "clock_leapt", "clock_unsynced",
     "config_rejected", "consent_expiring", "delivery_refused", "disk_low", "gallery_corrupt", "gallery_failed",
-    "gallery_restored", "key_unsealed", "lookalikes",
-    "outbox_corrupt", "outbox_failed", "outbox_full", "tpu_lost", "undervoltage", "update_failed", "vision_lost",
+    "gallery_restored", "key_unsealed", "lookalikes", "outbox_corrupt", "outbox_failed", "outbox_full",
+    "tpu_hot", "tpu_lost", "tpu_slow", "undervoltage", "update_failed", "vision_lost",
 )  # fmt: skip
 
 

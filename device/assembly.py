@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a `Config` to the parts that see: models and pipeline. Used by the vision service, replay and bench.
+"""From a `Config` to the parts that see: the pipeline. Used by the vision service, replay and bench.
 
 Nothing here starts a thread or opens a database. The camera's part is camera_assembly.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.adapters.models_folder import default_folder, load_manifest
 from device.errors import InputError
-from device.inference import open_interpreter
-from device.payloads import InferenceTimes, ModelHashes, ModelInfo
 from device.pipeline import Pipeline
 from device.recognition.events import EventMaker
 from device.recognition.operating_point import OperatingPoint
@@ -25,132 +20,13 @@ from device.vision.detect import Detector
 from device.vision.embed import Embedder
 from device.vision.motion import MotionGate
 from device.vision.sample import Sampler
-from device.vision.tensors import Normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from device.adapters.models_folder import Manifest, Variant
-    from device.errors import HardwareError
-    from device.inference import Opened
+    from device.adapters.models_folder import Variant
+    from device.loaded_models import LoadedModel, Models
     from device.options import Config
-    from device.ports import Interpreter
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model that is ready to run, and what its manifest says of it."""
-
-    manifest: Manifest
-    opened: Opened
-
-    @property
-    def interpreter(self) -> Interpreter:
-        """What runs it."""
-        return self.opened.interpreter
-
-    @property
-    def variant(self) -> Variant:
-        """Which of its files runs."""
-        return self.opened.variant
-
-    @property
-    def normalisation(self) -> Normalisation:
-        """How it wants its pixels."""
-        picture = self.manifest.input
-        return Normalisation(picture.colour, picture.offset, picture.scale)
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """The two models of a pipeline, each in an interpreter of its own."""
-
-    detector: LoadedModel
-    embedder: LoadedModel
-
-    def infos(self) -> list[ModelInfo]:
-        """Both, as they are told to subscribers."""
-        return [
-            ModelInfo(
-                name=model.manifest.name,
-                task=model.manifest.task,
-                variant=model.variant.name,
-                sha256=f"sha256:{model.variant.sha256}",
-                delegate=model.opened.delegate,
-            )
-            for model in (self.detector, self.embedder)
-        ]
-
-    def hashes(self) -> ModelHashes:
-        """Both files' hashes, as events carry them."""
-        return ModelHashes(f"sha256:{self.detector.variant.sha256}", f"sha256:{self.embedder.variant.sha256}")
-
-    def times(self) -> list[InferenceTimes]:
-        """How long the last inferences of each took."""
-        found = [
-            (model.manifest.task, model.opened.interpreter.percentiles_ms())
-            for model in (self.detector, self.embedder)
-        ]
-        return [InferenceTimes(task, *times) for task, times in found if times is not None]
-
-    def lost(self) -> HardwareError | None:
-        """Why a model does not run on the Edge TPU as configured; None when all is as it should be."""
-        return self.detector.opened.lost or self.embedder.opened.lost
-
-
-def load_models(config: Config) -> Models:
-    """Loads both models as configured. Raises InputError (model, file) or HardwareError (Edge TPU)."""
-    detector = load_model(config, config.models.detector, "detector")
-    on_edgetpu = detector.opened.delegate == "edgetpu"
-    return Models(detector, load_model(config, config.models.embedder, "embedder", probed=on_edgetpu))
-
-
-def models_for(new: Config, old: Config, running: Models) -> Models:
-    """The models of a changed configuration: those that run where they are still right, else newly loaded ones.
-
-    Only one process at a time may have an Edge TPU, and another one that merely tries it, as the probe does, makes
-    the first one's USB transfers fail (google-coral/edgetpu#237): while ours has it, it is not tried. Raises as
-    `load_models` does.
-    """
-    same = (new.models, new.inference) == (old.models, old.inference)
-    held = any(info.delegate == "edgetpu" for info in running.infos())
-    if same and (held or running.lost() is None):
-        return running
-    if held and new.inference.delegate == "edgetpu":
-        raise InputError(
-            "models, inference: cannot change while the Edge TPU is in use",
-            hint="systemctl restart porter-vision",
-        )
-    return load_models(new)
-
-
-def models_folder(config: Config) -> Path:
-    """Where the configured models are."""
-    return Path(config.models.folder) if config.models.folder else default_folder()
-
-
-def load_model(config: Config, name: str, task: str, *, probed: bool = False) -> LoadedModel:
-    """Loads one model, which must be for `task`. probed: as `open_interpreter` says."""
-    folder = models_folder(config)
-    manifest = load_manifest(folder, name)
-    if manifest.task != task:
-        raise InputError(
-            f"models.{task}: {name}: its manifest says {manifest.task}",
-            hint=f"name a {task}: `porter models` lists what there is",
-        )
-    options = config.inference
-    opened = open_interpreter(
-        folder,
-        manifest,
-        delegate=options.delegate,
-        fallback=options.fallback,
-        runtime=options.runtime,
-        threads=options.threads,
-        library=options.edgetpu_library,
-        device=options.edgetpu_device,
-        probed=probed,
-    )
-    return LoadedModel(manifest, opened)
 
 
 def operating_point(config: Config, embedder: Variant) -> OperatingPoint:

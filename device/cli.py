@@ -72,6 +72,9 @@ VERBS = {
     "commit": Verb(
         "device.commands.commit", "keep or refuse an update that is being tried (systemd starts this one)"
     ),
+    "usb-reset": Verb(
+        "device.commands.usb_reset", "reset the port of a Coral Edge TPU (systemd starts this one)"
+    ),
     "demo": Verb("device.demo", "watch the whole of Porter work on this machine, broker included"),
     "evaluate": Verb(
         "device.measure.evaluate", "measure verification, identification and detection on a data folder"

@@ -146,6 +146,7 @@ class ServiceStatus(Line, frozen=True, tag="status"):
     frames: int
     faces_seen: int
     embedded: int
+    dropped: int  # frames, while no model could run
     strangers: int
     subjects: int
     present: int

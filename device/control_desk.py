@@ -163,6 +163,7 @@ class ControlDesk:
             frames=counters.frames,
             faces_seen=counters.faces,
             embedded=counters.embedded,
+            dropped=counters.dropped,
             strangers=pipeline.sightings.strangers,
             subjects=len(pipeline.sightings.gallery),
             present=len(pipeline.sightings.visits),

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from device.control import Done, Enrolled, Failed, Progress, failed, subject_line
-from device.errors import InputError, PorterError
+from device.errors import HardwareError, InputError, PorterError
 from device.recognition.consent import (
     check_consent,
     checked_label,
@@ -102,6 +102,8 @@ class EnrolmentDesk:
         """Begins an enrolment. Raises InputError where it is refused at once."""
         if self._running is not None:
             raise InputError("somebody is being enrolled already", hint="wait until that is done")
+        if self._recogniser.blind:
+            raise HardwareError("no model runs: the Edge TPU was left", hint="porter status says why")
         # Better now than after the capture: a clock in 1970, say, or a name that is taken.
         check_consent(self.consent(request.policy_text, recorded_by))
         options, pipeline = self._config().enrolment, self._recogniser.pipeline
@@ -141,7 +143,7 @@ class EnrolmentDesk:
         if enrolment.answer.cancelled:
             self.drop("cancelled")
         elif self._recogniser.pipeline.enrolment is not session:
-            self.drop("the configuration was read again meanwhile")
+            self.drop("the configuration was read again, or other models came, meanwhile")
         elif enrolment.renews and self._recogniser.pipeline.sightings.gallery is not enrolment.gallery:
             self.drop("the gallery changed meanwhile")  # the scores are in another order, and who is it now?
         elif session.progress.state == "complete":

@@ -71,6 +71,10 @@ class CameraStalledError(HardwareError):
     """No frame arrived in time. A full reset (close, open) is the known cure."""
 
 
+class EdgeTpuLostError(HardwareError):
+    """The Edge TPU was left: no model runs on it until it is taken back (`edgetpu.EdgeTpu`)."""
+
+
 class StorageError(PorterError):
     """A database cannot be used: corrupt, no space, no permission."""
 

@@ -2,7 +2,7 @@
 """`health`: once a minute, how the device is doing. Figures only: nothing of anybody who came by.
 
 It is not retained, and expires: a figure that nobody renews is no figure (Home Assistant's docs ask for that, too).
-The alerts `disk_low` and `undervoltage` come from the same readings.
+The alerts `disk_low`, `undervoltage` and `tpu_hot` come from the same readings.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ FIRST_NS = 2 * NS
 EXPIRY_S = 180
 LOW_SHARE = 0.05
 LOW_MB = 100
+COOLER_C = 5.0  # so far below its limit the Edge TPU counts as cool again
 
 
 class HealthReport:
@@ -109,6 +110,7 @@ class HealthReport:
             )
         else:
             self._troubles.clear("disk_low")
+        self._look_at_tpu(signs.tpu_c.value, signs.tpu_slows_at_c)
         if signs.undervoltage:
             self._troubles.raise_(
                 "undervoltage",
@@ -117,3 +119,13 @@ class HealthReport:
             )
         else:
             self._troubles.clear("undervoltage")
+
+    def _look_at_tpu(self, tpu_c: float | None, slows_at_c: float | None) -> None:
+        if tpu_c is None or slows_at_c is None or tpu_c < slows_at_c - COOLER_C:
+            self._troubles.clear("tpu_hot")
+        elif tpu_c >= slows_at_c:
+            self._troubles.raise_(
+                "tpu_hot",
+                f"the Edge TPU is hotter than {slows_at_c:.0f} degrees Celsius: its driver slows it down",
+                "out of the sun, air around it, a heat sink",
+            )

@@ -23,6 +23,7 @@ class TimedInterpreter:
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
         self.took_s: deque[float] = deque(maxlen=KEPT)
+        self.count = 0
 
     @property
     def input(self) -> TensorDetail:
@@ -39,6 +40,7 @@ class TimedInterpreter:
         began = time.perf_counter()
         result = self._interpreter.invoke(tensor)
         self.took_s.append(time.perf_counter() - began)
+        self.count += 1
         return result
 
     def percentiles_ms(self) -> tuple[float, float] | None:

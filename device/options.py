@@ -101,19 +101,27 @@ class InferenceOptions(Section, frozen=True):
         option("TFLite runtime; `auto` takes the one that is installed, LiteRT first."),
     ] = "auto"
     delegate: Annotated[
-        Literal["cpu", "edgetpu"], option("Where models run. Never silently something else: see `fallback`.")
+        Literal["cpu", "edgetpu"],
+        option("Where models run. Never silently something else: see `fallback`.", restart=True),
     ] = "cpu"
     fallback: Annotated[
         Literal["none", "cpu"],
-        option("When the Edge TPU cannot be used: `none` stops with an error, `cpu` goes on with an alert."),
+        option(
+            "When the Edge TPU cannot be used: `none` looks at nothing until it is back, `cpu` goes on with the CPU's "
+            "variants; with an alert either way, and tries to return at longer and longer intervals.",
+            restart=True,
+        ),
     ] = "none"
-    edgetpu_library: Annotated[str, option("The Edge TPU's delegate library.")] = "libedgetpu.so.1"
+    edgetpu_library: Annotated[str, option("The Edge TPU's delegate library.", restart=True)] = (
+        "libedgetpu.so.1"
+    )
     edgetpu_device: Annotated[
         str,
         option(
             "Which Edge TPU: empty (the first), `usb`, `pci`, `usb:0` ...",
             pattern=r"^((usb|pci)?(:[0-9]+)?)$",
             form="usb, pci, usb:0, pci:1, :0 or empty",
+            restart=True,
         ),
     ] = ""
     threads: Annotated[int, option("CPU threads a model may use.", ge=1, le=8)] = 2

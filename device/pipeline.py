@@ -38,11 +38,12 @@ class Pipeline:
     sampler: Sampler = field(default_factory=Sampler)
     enrolment: EnrolmentSession | None = None  # while one runs it takes the samples, and nobody is recognised
     counters: Counters = field(default_factory=Counters)
+    decided: list[Sighting] = field(default_factory=list)  # of the last frame, whatever ended it
 
     def process(self, frame: Frame) -> list[Sighting]:
         """What this frame decides: starts and ends of visits, most often nothing."""
         now, taker = frame.captured, self.enrolment or self.sightings
-        self.counters.frames += 1
+        self.decided, self.counters.frames = [], self.counters.frames + 1
         gate = None if self.tracks.active or self.enrolment else self.motion  # a face in view needs no motion
         if gate is not None and not gate.is_open(frame.luma, now.boot_ns):
             self.counters.still += 1
@@ -50,7 +51,6 @@ class Pipeline:
         faces = self.tracks.update(self.detector.detect(frame.lores, frame.main.shape[1]), now.boot_ns)
         self.counters.faces += len(faces)
         taker.open_frame(len(faces), now)
-        decided: list[Sighting] = []
         for track, detection in faces:
             pose = pose_of(detection.landmarks)
             refusal = self.presentation.refusal(detection, pose, frame.main.shape[1], frame.main.shape[0])
@@ -67,9 +67,9 @@ class Pipeline:
             self.counters.embedded += 1
             embedding = (self.embedder.embed_mirrored if self.enrolment else self.embedder.embed)(image)
             scores = self.sightings.gallery.compare(embedding, now)
-            decided += taker.offer(track, Probe(embedding, quality.overall, pose), scores, now)
+            self.decided += taker.offer(track, Probe(embedding, quality.overall, pose), scores, now)
         # During an enrolment nobody looks who is on a track, so no visit is kept alive by one.
-        return decided + self.close(now, () if self.enrolment else tuple(track for track, _ in faces))
+        return self.decided + self.close(now, () if self.enrolment else tuple(track for track, _ in faces))
 
     def close(self, now: Stamp, present: tuple[Track, ...] = ()) -> list[Sighting]:
         """What time alone decides: after a frame (present: the tracks with a face in it), and where none came."""

@@ -301,6 +301,7 @@ class VitalSigns:
     disk_free_mb: int | None
     disk_share_free: float | None
     memory_mb: float | None
+    tpu_slows_at_c: float | None = None  # from where on its own driver halves the clock, where it says so
 
 
 class Vitals(Protocol):

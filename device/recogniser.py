@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from device.control import utc_date
-from device.errors import StorageError
+from device.errors import EdgeTpuLostError, StorageError
 from device.payloads import ServiceState, VisionInfo, without_label
 from device.recognition.consent_time import DAY_NS, ConsentTime
 from device.recognition.gallery import Gallery
@@ -83,6 +83,7 @@ class Recogniser:
         self._dropped: int | None = None  # how many events the outbox had dropped
         self._dropping_until_ns = 0  # so long that is an alert
         self.looking = True  # False while paused: a frame that was on its way then is dropped
+        self.blind = False  # the models' Edge TPU was left, and no others are here yet
         self.wish = 0  # the number of the last one of the broker's that was granted
         self.figures: Callable[[], VisionFigures | None] = lambda: None
         self.after_frame: Callable[[], None] = lambda: None
@@ -96,22 +97,43 @@ class Recogniser:
         """Does what was asked, then one frame if there is one, then what is due."""
         self._do_asked()
         frame = self._slot.take(FRAME_WAIT_S)
-        if not self.looking:
+        if frame is not None and self.blind:
+            self.pipeline.counters.dropped += 1
+        if not self.looking or self.blind:
             frame = None
         now = self._clock.now() if frame is None else frame.captured
-        if frame is None:
-            sightings = self.pipeline.close(now)
-        else:
-            sightings = self.pipeline.process(frame)
-            if self.pipeline.counters.frames == 1:
-                log.info("first_frame sequence=%d", frame.sequence)
-        self.commit(sightings)
+        try:
+            self.commit(self.pipeline.close(now) if frame is None else self._recognised(frame))
+        except EdgeTpuLostError as error:
+            self._go_blind(error)
         self._look_after(now)
         self.after_frame()
 
+    def _recognised(self, frame: Frame) -> list[Sighting]:
+        sightings = self.pipeline.process(frame)
+        if self.pipeline.counters.frames == 1:
+            log.info("first_frame sequence=%d", frame.sequence)
+        return sightings
+
+    def forget_face(self) -> None:
+        """Overwrites what the interpreter holds of the last face, before another pipeline has it."""
+        try:
+            self.pipeline.embedder.forget()
+        except EdgeTpuLostError as error:
+            self._go_blind(error)
+
+    def _go_blind(self, error: EdgeTpuLostError) -> None:
+        """Until other models come, or the same again (`adopt`); visits end by their time, or then."""
+        log.error("edgetpu_left error=%r", error.message)
+        self.blind = True
+        self.pipeline.embedder.dropped()
+        decided, self.pipeline.decided = self.pipeline.decided, []
+        self.commit(decided)
+
     def adopt(self, pipeline: Pipeline, maker: EventMaker, models: list[ModelInfo]) -> None:
-        """Swaps in what a reload built; visits end, since their scores were those of another pipeline."""
+        """Swaps in what a reload or other models made; visits end: their scores were those of another pipeline."""
         self.end_visits()
+        self.blind = False
         pipeline.counters = self.pipeline.counters
         pipeline.sightings.strangers = self.pipeline.sightings.strangers
         self.pipeline, self._maker, self.models = pipeline, maker, models

@@ -193,6 +193,7 @@ class Counters:
     """What the pipeline did so far, as numbers only: per-frame facts are counted, never logged.
 
     The one record that is not frozen; it belongs to the recognise thread. refused: why faces were not presented.
+    dropped: frames that came while no model could run.
     """
 
     frames: int = 0
@@ -201,3 +202,4 @@ class Counters:
     presented: int = 0
     embedded: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    dropped: int = 0

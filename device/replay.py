@@ -18,10 +18,11 @@ import msgspec
 
 from device.adapters.clock import ManualClock, SystemClock
 from device.adapters.gallery_sqlite import SqliteGallery
-from device.assembly import Models, load_models, make_events, make_pipeline
+from device.assembly import make_events, make_pipeline
 from device.camera_assembly import make_camera
 from device.config import load
 from device.errors import InputError, StorageError
+from device.loaded_models import Models, load_models
 from device.options import Config
 from device.recognition.gallery import Gallery
 from device.sealing import read_device_key
@@ -57,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if not 0.1 <= rate_hz <= 1000:
         raise InputError(f"--rate: expected 0.1 to 1000 frames a second, got {rate_hz:g}")
     replay = make_replay(config, args.frames, rate_hz)
+    if (lost := replay.models.lost()) is not None:
+        print(f"on the CPU instead: {lost.message}", file=sys.stderr)
     if args.gallery is not None:
         replay.know(read_gallery(args.gallery, replay))
     for frame, events in replay.play():

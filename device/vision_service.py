@@ -19,18 +19,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from device import folders
-from device.adapters.bell_unix import UnixBell
 from device.adapters.clock import SystemClock
 from device.adapters.control_socket import ControlServer
-from device.adapters.gallery_sqlite import SqliteGallery
-from device.adapters.last_seen import LastSeen
-from device.adapters.ledger_file import FileLedger
+from device.adapters.edgetpu_lock import SERVICE
 from device.adapters.memory_glibc import overwrite_freed_memory
 from device.adapters.notify_systemd import SystemdNotifier
-from device.adapters.outbox_sqlite import SqliteOutbox
+from device.adapters.port_reset import SocketReset
 from device.adapters.state_file import FileStateBoard, take_goodbye_back
 from device.adapters.wish_file import FileWishes
-from device.assembly import load_models, make_events, make_pipeline, models_for
+from device.assembly import make_events, make_pipeline
 from device.camera_assembly import (
     camera_info,
     capture_worker,
@@ -41,24 +38,25 @@ from device.camera_assembly import (
 from device.config import changed_restart_options, load
 from device.control import SOCKET_NAME
 from device.control_desk import ControlDesk
+from device.edgetpu_watch import EdgeTpuWatch
 from device.errors import ConfigError, PorterError
-from device.folders import BOARD, GALLERY, LEDGER, OUTBOX, existing_folder, shared_folder
+from device.folders import BOARD, existing_folder, shared_folder
+from device.loaded_models import load_models, make_edgetpu, models_for
 from device.logs import setup_logging
 from device.options import Config, LogOptions
 from device.options_delivery import MqttOptions
 from device.options_optics import OpticsOptions
 from device.payloads import VisionFigures
 from device.recogniser import Recogniser
-from device.registrar import Registrar
-from device.sealing import read_device_key
+from device.stores import open_stores
 from device.supervisor import LatestSlot, Supervisor, Worker
 from device.troubles import Troubles
 
 if TYPE_CHECKING:
     import argparse
 
-    from device.assembly import Models
     from device.capture import Capture
+    from device.loaded_models import Models
     from device.pipeline import Pipeline
     from device.ports import Clock, Notifier
     from device.recognition.events import EventMaker
@@ -67,6 +65,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("porter.vision")
 
 CAMERA_SWITCH_S = 10.0
+USB_RESET = Path("/run/porter-usb-reset.sock")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,21 +73,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, default=Path("/etc/porter/porter.yaml"), help="default: %(default)s"
     )
+    parser.add_argument(
+        "--usb-reset",
+        type=Path,
+        default=USB_RESET,
+        metavar="SOCKET",
+        help="where the helper that resets the Edge TPU's port listens (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Builds the service, runs it until a signal, returns 0."""
-    config = Config()
+    config, watch = Config(), None
     try:
         config = load(args.config)
         setup_logging(config.log.level, journal=args.journal)
         overwrite_freed_memory()
+        credentials_dir = Path(args.credentials_dir) if args.credentials_dir else None
+        clock = SystemClock()
+        troubles = Troubles(clock)
+        if config.inference.delegate == "edgetpu":
+            reset = SocketReset(args.usb_reset)
+            watch = EdgeTpuWatch(make_edgetpu(config, clock, SERVICE, reset), config, clock, troubles)
         notifier = SystemdNotifier(args.notify_socket)
-        folder = Path(args.credentials_dir) if args.credentials_dir else None
-        VisionService(args.config, config, SystemClock(), notifier, folder).run()
+        VisionService(args.config, config, clock, notifier, troubles, watch, credentials_dir).run()
     except Exception:
         take_goodbye_back(FileStateBoard(Path(config.device.run_dir) / folders.SHARED / BOARD))
         raise
+    finally:
+        if watch is not None:
+            watch.close()
     return 0
 
 
@@ -110,15 +124,18 @@ class VisionService:
         config: Config,
         clock: Clock,
         notifier: Notifier,
+        troubles: Troubles,
+        watch: EdgeTpuWatch | None = None,
         credentials_dir: Path | None = None,
     ) -> None:
         self._config_path = config_path
         self._credentials_dir = credentials_dir
         self._config = config
         self._clock = clock
-        self._troubles = Troubles(clock)
+        self._troubles = troubles
+        self._watch = watch
         self._slot: LatestSlot[Frame] = LatestSlot()
-        self._built = built = self._build(config, load_models(config))
+        self._built = built = self._build(config, watch.start() if watch else load_models(config))
         state_dir = existing_folder(config.device.state_dir, "device.state_dir", config_path)
         run_dir = existing_folder(config.device.run_dir, "device.run_dir", config_path)
         self._capture = self._make_capture(config, built.models)
@@ -142,6 +159,8 @@ class VisionService:
             self._capture_worker,
         ]
         self._supervisor = Supervisor(notifier, workers)
+        if watch is not None:
+            watch.switch = lambda models: self._adopt(self._build(self._config, models))
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -164,6 +183,8 @@ class VisionService:
             )
         else:
             self._troubles.clear("clock_unsynced")
+        if self._watch is not None:
+            self._watch.tick()
 
     def _build(self, config: Config, models: Models) -> Built:
         maker = make_events(config, models, self._clock.boot_id, secrets.randbits)
@@ -174,67 +195,23 @@ class VisionService:
         return make_capture(config, self._clock, (seen.width_px, seen.height_px), self._slot, self._troubles)
 
     def _make_recogniser(self, config: Config, built: Built, state_dir: Path, run_dir: Path) -> Recogniser:
-        embedder = built.models.embedder
-        key = read_device_key(self._credentials_dir, state_dir)
-        gallery = SqliteGallery(
-            state_dir / GALLERY,
-            simulated=config.camera.source == "files",
-            embedder=embedder.manifest.name,
-            embedder_sha256=embedder.variant.sha256,
-            dimension=built.pipeline.embedder.dimension,
-            device_key=key,
+        self._stores = stores = open_stores(
+            config, built.models.embedder, self._credentials_dir, state_dir, self._clock, self._troubles
         )
-        if key.beside and config.camera.source != "files":  # a simulation holds nobody's face
-            self._troubles.raise_(
-                "key_unsealed",
-                "the gallery's key is a file beside it: who copies the folder can open it",
-                f"make it a credential: see docs/privacy.md ({key.origin})",
-            )
-        last_seen = LastSeen(state_dir / folders.LAST_SEEN)
-        ledger = FileLedger(state_dir / LEDGER)
-        registrar = Registrar(
-            gallery, ledger, self._clock, camera=config.camera.name, last_seen_ns=last_seen.read()
-        )
-        if registrar.returned:
-            self._troubles.raise_(
-                "gallery_restored",
-                f"the gallery held {registrar.returned} whose consent had ended: an old copy? They were erased again",
-                "do not put back old copies of the gallery",
-            )
-        outbox = SqliteOutbox(
-            shared_folder(state_dir) / OUTBOX,
-            max_bytes=config.events.outbox_max_mb * 1_000_000,
-            bell=UnixBell(Path(config.device.run_dir) / folders.FORWARD / folders.BELL),
-        )
-        for name, aside in (("gallery", gallery.set_aside), ("outbox", outbox.set_aside)):
-            if aside is not None:
-                self._troubles.raise_(
-                    f"{name}_corrupt",
-                    f"the {name} was damaged and set aside as {aside.name}",
-                    f"look at {aside} and remove it when it is no longer needed",
-                )
-        self._report_fallback(built.models)
         return Recogniser(
             slot=self._slot,
             pipeline=built.pipeline,
             maker=built.maker,
-            gallery=registrar,
-            outbox=outbox,
+            gallery=stores.registrar,
+            outbox=stores.outbox,
             board=FileStateBoard(shared_folder(run_dir) / BOARD),
             clock=self._clock,
             troubles=self._troubles,
             camera=camera_info(config),
             models=built.models.infos(),
-            consent_time=registrar.consent_time,
-            note_time=last_seen.note,
+            consent_time=stores.registrar.consent_time,
+            note_time=stores.last_seen.note,
         )
-
-    def _report_fallback(self, models: Models) -> None:
-        lost = models.lost()
-        if lost is not None:
-            self._troubles.raise_("tpu_lost", f"running on the CPU instead: {lost.message}", lost.hint)
-        else:
-            self._troubles.clear("tpu_lost")
 
     def _reload(self) -> None:
         """SIGHUP: builds everything from the new file first, and swaps only when all of it stands.
@@ -264,11 +241,11 @@ class VisionService:
         if built is self._built:
             return
         self._built = built
-        self._report_fallback(built.models)
 
         def swap() -> None:
             # The new pipeline may have the same interpreters, and does not know whose face is still in them.
-            self._recogniser.pipeline.embedder.forget()
+            self._recogniser.forget_face()
+            self._stores.gallery.embedder_sha256 = built.models.embedder.variant.sha256
             self._recogniser.adopt(built.pipeline, built.maker, built.models.infos())
 
         self._recogniser.ask(swap)

@@ -33,7 +33,7 @@ from tests.people import NS, at, at_threshold, subject
 from tests.yunet import HEIGHT_PX, WIDTH_PX, yunet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -113,13 +113,20 @@ def enrolment(*, min_quality: float = 0.0, pose_wait_s: float = 0.0) -> Enrolmen
 class Door:
     """The pipeline, and a way to show it people."""
 
-    def __init__(self, known: list[int], *, rule: DecisionRule = RULE, motion: bool = False) -> None:
+    def __init__(
+        self,
+        known: list[int],
+        *,
+        rule: DecisionRule = RULE,
+        motion: bool = False,
+        embed: Callable[[NDArray[Any]], Mapping[str, NDArray[Any]]] = embed_painted,
+    ) -> None:
         self.people: list[Painted] = []
         self.yunet = yunet(lambda _: [((p.x, p.y, p.width, p.width), p.landmarks, 0.9) for p in self.people])
         self.embedder = RecordedInterpreter(
             TensorDetail("input", (1, CROP_PX, CROP_PX, 3), "float32"),
             {"embedding": TensorDetail("embedding", (1, DIMENSION), "float32")},
-            embed_painted,
+            embed,
         )
         ids = count(1)
         self.pipeline = Pipeline(

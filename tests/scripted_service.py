@@ -50,6 +50,7 @@ STATUS = ServiceStatus(
     frames=1234,
     faces_seen=56,
     embedded=12,
+    dropped=0,
     strangers=3,
     subjects=4,
     present=1,

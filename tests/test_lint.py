@@ -92,7 +92,7 @@ def test_systemd_finds_nothing_in_the_units(tmp_path: Path) -> None:
     """It exits with 0 even when it complains, so any output is a failure. Our `porter` stands for the installed one."""
     analyze = need("systemd-analyze", "systemd")
     shipped = [file for file in repository_files() if relative(file).startswith("systemd/")]
-    units = [file for file in shipped if file.suffix in {".service", ".target"}]
+    units = [file for file in shipped if file.suffix in {".service", ".socket", ".target"}]
     assert units, "no unit found: has the search gone blind?"
     for unit in units:
         text = unit.read_text("utf-8").replace(INSTALLED, str(BIN / "porter"))

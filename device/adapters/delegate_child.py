@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import resource
+import signal
 import sys
 
 import numpy as np
@@ -44,7 +45,11 @@ def examine(runtime: str, library: str, options: dict[str, str], model: str) -> 
 def main() -> None:
     """Takes one JSON object as argument and prints one marked line: libraries print to standard output too."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash here is an answer, not worth a core file
-    verdict, text = examine(**json.loads(sys.argv[1]))
+    asked = json.loads(sys.argv[1])
+    signal.alarm(
+        asked.pop("ends_after_s")
+    )  # also where nobody is left to kill it: it would keep the Edge TPU
+    verdict, text = examine(**asked)
     print(f"\n{MARK}{json.dumps([verdict, ' '.join(text.split())])}", flush=True)
     os._exit(0)  # a delegate that refused may still crash in its destructor
 

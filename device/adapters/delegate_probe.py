@@ -8,9 +8,13 @@ child that is an answer; in the service it would be a restart loop.
 from __future__ import annotations
 
 import json
+import math
+import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 CHILD = Path(__file__).with_name("delegate_child.py")
 MARK = "porter-probe "
+MAX_BYTES = 65_536
 
 Verdict = Literal["ok", "missing", "refused", "failed", "crashed", "timeout", "untried"]
 
@@ -67,44 +72,90 @@ class ProbeResult:
         return HardwareError(f"Edge TPU: {library}: {what}{said}", hint=hint)
 
 
-def probe_delegate(
-    model: Path,
-    *,
-    runtime_module: str,
-    library: str,
-    options: Mapping[str, str],
-    timeout_s: float = 20.0,
-    python: str = sys.executable,
-) -> ProbeResult:
-    """Runs `model` once with the delegate, in a child of its own. Never raises for what the delegate does.
+class DelegateProbe:
+    """One child that runs `model` once with the delegate: begun when made, asked by `poll`. Failing is an answer.
 
     runtime_module: e.g. `ai_edge_litert.interpreter`. timeout_s: a USB stick's first start uploads its firmware, which
     takes seconds. The child has this process's environment and is killed when its time is over.
     """
-    asked = {"runtime": runtime_module, "library": library, "options": dict(options), "model": str(model)}
-    command = [python, "-P", str(CHILD), json.dumps(asked)]
-    try:
-        child = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            text=True,
-            errors="replace",
-        )
-    except subprocess.TimeoutExpired:
-        return ProbeResult("timeout", f"no answer within {timeout_s:g} s")
-    except OSError as error:
-        return ProbeResult("untried", f"the probe could not be started: {error}")
-    for line in reversed(child.stdout.splitlines()):
-        if line.startswith(MARK):
-            verdict, text = json.loads(line.removeprefix(MARK))
-            return ProbeResult(verdict, text)
-    if child.returncode < 0:
-        return ProbeResult("crashed", _signal_name(-child.returncode))
-    last = child.stderr.strip().rpartition("\n")[2]
-    return ProbeResult("untried", f"the probe ended with code {child.returncode}: {last}")
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        runtime_module: str,
+        library: str,
+        options: Mapping[str, str],
+        timeout_s: float = 20.0,
+        python: str = sys.executable,
+    ) -> None:
+        asked = {
+            "runtime": runtime_module,
+            "library": library,
+            "options": dict(options),
+            "model": str(model),
+            "ends_after_s": math.ceil(timeout_s) + 2,
+        }
+        self._timeout_s = timeout_s
+        self._ends = time.monotonic() + timeout_s
+        self._result: ProbeResult | None = None
+        # In memory and not pipes, which a library that talks much would fill while nobody reads.
+        self._said, self._errors = os.memfd_create("said"), os.memfd_create("errors")
+        try:
+            self._child = subprocess.Popen(
+                [python, "-P", str(CHILD), json.dumps(asked)],
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._errors,
+            )
+        except OSError as error:
+            self._end(ProbeResult("untried", f"the probe could not be started: {error}"))
+
+    def poll(self) -> ProbeResult | None:
+        """What it found; None where it is not done."""
+        if self._result is not None:
+            return self._result
+        if self._child.poll() is not None:
+            return self._end(self._found(self._child.returncode))
+        if time.monotonic() < self._ends:
+            return None
+        self.stop()
+        return self._end(ProbeResult("timeout", f"no answer within {self._timeout_s:g} s"))
+
+    def wait(self) -> ProbeResult:
+        """Waits for what it finds."""
+        if self._result is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(max(0.0, self._ends - time.monotonic()))
+        return self.poll() or self.wait()
+
+    def stop(self) -> None:
+        """Kills the child where it still runs."""
+        if self._result is None and self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+
+    def _found(self, code: int) -> ProbeResult:
+        for line in reversed(_text(self._said).splitlines()):
+            if line.startswith(MARK):
+                verdict, text = json.loads(line.removeprefix(MARK))
+                return ProbeResult(verdict, text)
+        if code < 0:
+            return ProbeResult("crashed", _signal_name(-code))
+        last = _text(self._errors).strip().rpartition("\n")[2]
+        return ProbeResult("untried", f"the probe ended with code {code}: {last}")
+
+    def _end(self, result: ProbeResult) -> ProbeResult:
+        os.close(self._said)
+        os.close(self._errors)
+        self._result = result
+        return result
+
+
+def _text(file: int) -> str:
+    """The last of what was written to a file in memory."""
+    size = os.fstat(file).st_size
+    return os.pread(file, MAX_BYTES, max(0, size - MAX_BYTES)).decode("utf-8", "replace")
 
 
 def _signal_name(number: int) -> str:

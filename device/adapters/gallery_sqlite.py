@@ -100,7 +100,7 @@ class SqliteGallery:
         self._path = path
         self._kind = "simulated" if simulated else "live"
         self._embedder = embedder
-        self._embedder_sha256 = embedder_sha256
+        self.embedder_sha256 = embedder_sha256
         self._dimension = dimension
         self._device_key = device_key
         self._random_token = random_token
@@ -260,7 +260,7 @@ class SqliteGallery:
     ) -> None:
         """Stores references, turned into the basis, under a new key."""
         turned = np.ascontiguousarray(rows @ self._keys.basis.T, dtype="<f4")
-        keep_references(db, self._keys.root, (number, subject_id), turned, self._embedder_sha256)
+        keep_references(db, self._keys.root, (number, subject_id), turned, self.embedder_sha256)
 
     @contextmanager
     def _guard(self, verb: str) -> Iterator[None]:

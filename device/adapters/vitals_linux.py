@@ -2,7 +2,8 @@
 """The board's sensors, as the kernel shows them in /sys, and the folder's file system. Nothing here wakes hardware.
 
 - CPU: the thermal zone of a processor's type (`cpu-thermal` on a Raspberry Pi, `x86_pkg_temp`).
-- Edge TPU: only the PCIe one has a sensor (apex: `temp`, millidegrees); the USB stick has none.
+- Edge TPU: only the PCIe one has a sensor (apex: `temp`, millidegrees, and `trip_point0_temp`, from where on its driver
+  halves the clock); the USB stick has none.
 - Undervoltage: the Raspberry Pi's firmware driver (`rpi_volt`, hwmon: `in0_lcrit_alarm`).
 
 Never run on a Raspberry Pi: tested on files of the same form.
@@ -32,7 +33,8 @@ class LinuxVitals:
     def read(self) -> VitalSigns:
         """All sensors now."""
         free, share = self._disk()
-        return VitalSigns(self._cpu(), self._tpu(), self._undervoltage(), free, share, self._memory())
+        tpu_c, slows_at_c = self._tpu()
+        return VitalSigns(self._cpu(), tpu_c, self._undervoltage(), free, share, self._memory(), slows_at_c)
 
     def _cpu(self) -> Reading:
         for zone in sorted(self._sys.glob("class/thermal/thermal_zone*")):
@@ -40,13 +42,13 @@ class LinuxVitals:
                 return millidegrees(zone / "temp")
         return Reading(None, "this board has no CPU sensor that is known")
 
-    def _tpu(self) -> Reading:
+    def _tpu(self) -> tuple[Reading, float | None]:
         for sensor in sorted(self._sys.glob("class/apex/apex_*/temp")):
-            return millidegrees(sensor)
+            return millidegrees(sensor), millidegrees(sensor.with_name("trip_point0_temp")).value
         for device in sorted(self._sys.glob("bus/usb/devices/*")):
             if (word(device / "idVendor"), word(device / "idProduct")) in CORAL_USB:
-                return Reading(None, "a USB Edge TPU has no sensor")
-        return Reading(None, "no Edge TPU")
+                return Reading(None, "a USB Edge TPU has no sensor"), None
+        return Reading(None, "no Edge TPU"), None
 
     def _undervoltage(self) -> bool | None:
         for monitor in sorted(self._sys.glob("class/hwmon/hwmon*")):

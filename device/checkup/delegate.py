@@ -10,22 +10,21 @@ Never run with an Edge TPU: tested on files of the same form and with a stub del
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sys
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from device.adapters.delegate_probe import ADVICE, probe_delegate
+from device.adapters.clock import SystemClock
+from device.adapters.delegate_probe import ADVICE, DelegateProbe
+from device.adapters.edgetpu_lock import LOCK, EdgeTpuLock
 from device.adapters.interpreter_tflite import RUNTIMES, find_runtime
 from device.adapters.models_folder import check_file, load_manifest, pick_variant
 from device.adapters.vitals_linux import CORAL_USB, word
-from device.assembly import models_folder
 from device.checkup.finding import Finding
 from device.control import ServiceStatus
-from device.errors import PorterError
+from device.errors import HardwareError, PorterError
+from device.loaded_models import models_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from device.control import ServiceUnavailable
     from device.options import Config
 
-LOCK = "edgetpu.lock"
 PROBE_S = 4.5
 LOADS = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
 UDEV = (
@@ -43,11 +41,16 @@ UDEV = (
 )
 
 
+def probed(model: Path, **how: Any) -> ProbeResult:
+    """What a child process finds, waited for."""
+    return DelegateProbe(model, **how).wait()
+
+
 def delegate_findings(
     config: Config,
     host: Host,
     answer: ServiceStatus | ServiceUnavailable,
-    probe: Callable[..., ProbeResult] = probe_delegate,
+    probe: Callable[..., ProbeResult] = probed,
 ) -> Iterator[Finding]:
     """answer: what the vision service said, since whoever runs the models knows best."""
     module = find_runtime(config.inference.runtime)
@@ -120,10 +123,15 @@ def in_use_or_probed(
         return Finding("delegate", "wrong", text, "the alert tpu_lost says why; then restart porter-vision")
     if host.vision_runs():
         return Finding("delegate", "note", "the vision service is on its way and may use it: not probed")
-    with lock(Path(config.device.run_dir) / LOCK) as free:
-        if not free:
-            return Finding("delegate", "note", "another process uses the Edge TPU: not probed")
+    lock = EdgeTpuLock(Path(config.device.run_dir) / LOCK, "porter doctor")
+    try:
+        lock.take(SystemClock().now().boot_ns)
+    except HardwareError as error:
+        return Finding("delegate", "note", f"{error.message}: not probed", error.hint)
+    try:
         return attempt()
+    finally:
+        lock.give_back()
 
 
 def tried(config: Config, module: str, probe: Callable[..., ProbeResult]) -> Finding:
@@ -148,25 +156,3 @@ def tried(config: Config, module: str, probe: Callable[..., ProbeResult]) -> Fin
         )
         return Finding("delegate", "wrong", error.message, hint)
     return Finding("delegate", "wrong", error.message, error.hint)
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[bool]:
-    """Holds the Edge TPU's lock where somebody made one; False where another process has it, or it cannot be tried."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield True  # nobody ever used one here
-        return
-    except OSError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 from device.adapters.ledger_file import verified, whole_lines
 from device.adapters.models_folder import load_manifest, pick_variant
-from device.assembly import models_folder
 from device.checkup.finding import Finding
 from device.checkup.runner import unreadable
 from device.control import ServiceStatus
 from device.errors import PorterError
 from device.folders import GALLERY, LEDGER
 from device.gallery_file import Marks, check_maker, check_marks
+from device.loaded_models import models_folder
 from device.sealing import CREDENTIAL, KEY_FILE, NEXT_KEY_FILE
 
 if TYPE_CHECKING:

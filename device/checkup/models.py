@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from device.adapters.interpreter_tflite import differences
 from device.adapters.model_tflite import read_model
 from device.adapters.models_folder import check_file, load_manifest, pick_variant
-from device.assembly import models_folder
 from device.checkup.finding import Finding
 from device.errors import PorterError
+from device.loaded_models import models_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

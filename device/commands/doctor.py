@@ -30,7 +30,7 @@ from device.adapters.clock import SystemClock
 from device.adapters.control_client import ControlClient
 from device.adapters.models_folder import load_manifest, pick_variant
 from device.adapters.vitals_linux import LinuxVitals
-from device.assembly import models_folder, operating_point
+from device.assembly import operating_point
 from device.checkup.broker import broker_findings
 from device.checkup.camera import camera_findings
 from device.checkup.clock import clock_findings
@@ -53,6 +53,7 @@ from device.commands.configured import DEFAULT_CONFIG, service_config
 from device.control import ServiceStatus
 from device.errors import InputError
 from device.folders import FORWARD, FORWARDER, LEDGER
+from device.loaded_models import models_folder
 from device.options import Config
 from device.payloads import rfc3339
 from device.recognition.gallery import MAX_SUBJECTS

@@ -168,7 +168,7 @@ def _variant_text(report: VariantReport, *, every_operator: bool) -> Iterator[st
         scores = [f"{score_at(table, fmr):.3f} at FMR {fmr:g}" for fmr in (1e-3, 1e-4, 1e-5, 1e-6)]
         yield f"    scores     {', '.join(scores)}; counted to {table.measured_to:g}, on {table.data}"
     if report.operators:
-        yield f"    Edge TPU   {_mapping_text(report.operators, variant.file)}"
+        yield f"    Edge TPU   {_mapping_text(report.operators)}"
     if every_operator:
         for index, each in enumerate(report.operators):
             shape = "x".join(map(str, each.shape))
@@ -179,14 +179,14 @@ def _variant_text(report: VariantReport, *, every_operator: bool) -> Iterator[st
             yield f"    {count:>4} {name:<24} {' '.join(dtypes):<14} {edgetpu}"
 
 
-def _mapping_text(operators: list[OperatorReport], file: str) -> str:
+def _mapping_text(operators: list[OperatorReport]) -> str:
     """One sentence on what the Edge TPU would do with a file."""
     left = sum(each.edgetpu == "cpu" for each in operators)
     if any(each.edgetpu == "compiled" for each in operators):
         return f"compiled; {left} operators stay on the CPU" if left else "compiled, all of it"
     if left:
         return f"{left} of {len(operators)} operators do not map"
-    return f"all {len(operators)} operators map; not compiled yet: `edgetpu_compiler -s {file}`"
+    return f"all {len(operators)} operators map; not compiled yet: models/compile.sh"
 
 
 def _tensor_text(detail: TensorDetail) -> str:

@@ -76,6 +76,8 @@ def text(status: ServiceStatus) -> str:
         f"frames    {status.frames}, with {status.faces_seen} faces, {status.embedded} of them embedded",
         f"strangers {status.strangers}",
     ]
+    if status.dropped:
+        lines.append(f"dropped   {status.dropped} frames that came while no model could run")
     lines += [f"{one.task:<9} {one.name} ({one.variant}) on {one.delegate}" for one in status.models]
     for trouble in status.troubles:
         lines += trouble_lines(trouble)

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from device.adapters.models_folder import default_folder
-from device.assembly import load_models, make_events, make_pipeline
+from device.assembly import make_events, make_pipeline
 from device.errors import InputError
+from device.loaded_models import load_models
 from device.measure.frames import bench_frames
 from device.measure.peer_opencv import OpenCvPeer
 from device.measure.processes import ProcessFigures, measure_processes

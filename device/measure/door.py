@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from device.assembly import load_model, make_detector
+from device.assembly import make_detector
+from device.loaded_models import load_model
 from device.measure.conditions import VIEWS
 from device.measure.degrade import in_frame, resized
 from device.measure.degraded_points import Sample

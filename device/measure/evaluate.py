@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from device.adapters.models_folder import default_folder, load_manifest, model_names
-from device.assembly import load_model
 from device.errors import InputError
+from device.loaded_models import load_model
 from device.measure.dataset import Labelled, read_folder, spread
 from device.measure.degraded import Degraded, chosen, measure_degraded
 from device.measure.detection import Detected, detect_all

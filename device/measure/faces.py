@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from device.assembly import LoadedModel
+    from device.loaded_models import LoadedModel
     from device.records import Detection, Frame
 
 SECOND_LOOK = 0.3  # the detector's threshold where nothing reached the manifest's

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from device.assembly import load_models, make_detector, make_embedder, operating_point
+from device.assembly import make_detector, make_embedder, operating_point
 from device.errors import InputError
+from device.loaded_models import load_models
 from device.measure.attacks import FRAME_PX, Sheet
 from device.measure.dataset import read_searches, spread
 from device.measure.liveness_cues import CUES, Parallax, patch_of

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from device.assembly import LoadedModel, Models
+    from device.loaded_models import LoadedModel, Models
     from device.pipeline import Pipeline
     from device.records import Detection, Frame
 

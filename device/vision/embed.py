@@ -56,6 +56,10 @@ class Embedder:
         mirrored.fill(0.0)
         return unit(both)
 
+    def dropped(self) -> None:
+        """The interpreter's tensors are gone, and whatever face was in them."""
+        self._holds_face = False
+
     def forget(self) -> NDArray[np.float32] | None:
         """Embeds a black crop, where a face was embedded last, so that nothing of it stays in the interpreter.
 

@@ -21,9 +21,11 @@ from device.control import Enrolled, EnrolRequest
 from tests.appliance import card, failures, local
 from tests.appliance.tools import (
     CREDENTIALS,
+    DROP_INS,
     PORTER,
     SERVICES,
     SOCKET,
+    UNITS,
     active,
     drop_in,
     no_drop_in,
@@ -105,6 +107,68 @@ def the_process_with_the_network_finds_no_camera_and_no_gallery() -> str:
     assert found["run folders"] == ["forward", "public", "shared"], found
     assert (found["core"], found["capabilities"], found["others' processes"]) == (0, "0" * 16, False), found
     return f"gallery {found['gallery']}, control socket {found['control socket']}, camera {found['camera']}"
+
+
+RESET_SOCKET = "/run/porter-usb-reset.sock"
+ASK = """
+import socket
+with socket.socket(socket.AF_UNIX) as client:
+    client.settimeout(20)
+    try:
+        client.connect("/run/porter-usb-reset.sock")
+    except OSError as error:
+        print(type(error).__name__)
+    else:
+        client.sendall(b"1-1 authorized 0\\n")
+        print(client.makefile().readline(), end="")
+"""
+
+
+def asked_as(user: str) -> str:
+    """What the helper of the USB says to that user."""
+    return run("runuser", "-u", user, "--", "/opt/porter/.venv/bin/python", "-c", ASK).strip()
+
+
+@check
+def only_the_vision_service_may_have_a_usb_port_reset() -> str:
+    status = Path(RESET_SOCKET).stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid) == (0o660, 0)
+    for user in ("porter-forward", "nobody"):
+        assert asked_as(user) == "PermissionError", user
+    said = asked_as("porter-vision")
+    assert said == "no: no Coral Edge TPU is on the USB", said
+    again = asked_as("porter-vision")
+    assert again.startswith("no: the last reset was "), again
+    failed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "porter-usb-reset@*")
+    assert failed == "", failed
+    return f"{said}; {again}"
+
+
+@check
+def the_usb_helper_is_root_without_roots_rights() -> str:
+    level = re.search(
+        r"Overall exposure level for \S+: ([\d.]+)",
+        run("systemd-analyze", "security", "--no-pager", "porter-usb-reset@test.service"),
+    )
+    assert level is not None
+    assert float(level[1]) <= 2.0, level[1]
+    text = (UNITS / "porter-usb-reset@.service").read_text()
+    text = text.replace("StandardOutput=socket", "Type=oneshot\nStandardOutput=file:/run/probe.json")
+    text = re.sub(
+        r"(?m)^ExecStart=.*$",
+        "ExecStart=/opt/porter/.venv/bin/python -m tests.appliance.probe_root\nWorkingDirectory=/opt/porter",
+        text,
+    )
+    (DROP_INS / "probe-root.service").write_text(text)
+    Path("/run/probe.json").write_text("")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", "probe-root.service")
+    found = json.loads(Path("/run/probe.json").read_text())
+    refused(found, "inet", "unix", "gallery", "configuration", "mount", "write and execute")
+    refused(found, "write /usr", "write /root", "write /run", "write /sys/kernel", "another user's file")
+    assert found["write state"] == "ok", found
+    assert found["capabilities"] == "0" * 16, found
+    return f"exposure {level[1]}; /sys/devices: {found['write /sys/devices']} (a container's is read-only)"
 
 
 @check

@@ -8,7 +8,8 @@ mkdir /run/up /run/work /run/porter
 mount -t overlay overlay -o "lowerdir=$root,upperdir=/run/up,workdir=/run/work" /run/porter
 cd /run/porter
 
-install -D -m 644 -t etc/systemd/system "$repository"/systemd/*.service "$repository"/systemd/*.target
+install -D -m 644 -t etc/systemd/system "$repository"/systemd/*.service "$repository"/systemd/*.socket \
+    "$repository"/systemd/*.target
 cp -r "$repository"/systemd/*.service.d etc/systemd/system/
 install -D -m 644 -t etc/udev/rules.d "$repository"/systemd/udev.rules.d/*.rules
 install -D -m 644 "$repository/systemd/sysusers.d/porter.conf" etc/sysusers.d/porter.conf

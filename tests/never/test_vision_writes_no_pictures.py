@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from device.adapters.camera_files import FilesCamera
 from device.adapters.clock import ManualClock
-from device.assembly import load_models, make_events, make_pipeline
+from device.assembly import make_events, make_pipeline
+from device.loaded_models import load_models
 from device.options import Config, InferenceOptions
 from device.vision.align import align
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from device.assembly import Models, load_models, make_events, make_pipeline
+from device.assembly import make_events, make_pipeline
 from device.demo_scenes import scene
+from device.loaded_models import Models, load_models
 from device.options import Config, InferenceOptions
 from device.ports import EnrolledReferences
 from device.recognition.enrolment import EnrolmentSession

@@ -77,6 +77,7 @@ class ServiceDoor:
         self.config_file = folder / "porter.yaml"
         self.log_file = folder / "vision.log"
         self.notices: list[str] = []
+        self.options: tuple[str, ...] = ()  # more of them, for `porter vision`
         self._scenes = scenes
         self._process: subprocess.Popen[bytes] | None = None
         self.temporary = folder / "tmp"
@@ -248,7 +249,7 @@ class ServiceDoor:
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [*PORTER, "vision", "--config", str(self.config_file)],
+                [*PORTER, "vision", "--config", str(self.config_file), *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -17,8 +17,9 @@ from PIL import Image, ImageEnhance
 
 from device.adapters.camera_files import FilesCamera
 from device.adapters.clock import SystemClock
-from device.assembly import load_models, make_detector
+from device.assembly import make_detector
 from device.demo_scenes import cut_out, wall_picture
+from device.loaded_models import load_models
 from device.vision.align import align
 from device.vision.embed import OUTPUT_NAME, Embedder
 

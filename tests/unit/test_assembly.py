@@ -11,20 +11,16 @@ import pytest
 from device.adapters.interpreter_recorded import RecordedInterpreter
 from device.adapters.models_folder import default_folder, load_manifest
 from device.assembly import (
-    LoadedModel,
-    Models,
-    load_model,
-    load_models,
     make_embedder,
     make_events,
     make_pipeline,
-    models_for,
     ns,
     operating_point,
 )
 from device.errors import HardwareError, InputError
 from device.inference import Opened
 from device.inference_times import TimedInterpreter
+from device.loaded_models import LoadedModel, Models, load_model, load_models, models_for
 from device.options import (
     Config,
     InferenceOptions,
@@ -159,24 +155,14 @@ def test_a_changed_model_is_loaded() -> None:
     assert loaded.detector.manifest.name == "yunet-640x480"
 
 
-def test_a_lost_edge_tpu_is_tried_again() -> None:
-    running = Models(fake("yunet-320x256", lost=HardwareError("gone")), fake("sface"))
-    assert models_for(CPU, CPU, running) is not running
-
-
-def test_an_edge_tpu_in_use_is_never_tried_by_a_second_process() -> None:
-    """A probe would make the first one's transfers fail: google-coral/edgetpu#237."""
-    held = Models(fake("yunet-320x256", delegate="edgetpu"), fake("sface", lost=HardwareError("gone")))
-    assert models_for(TPU, TPU, held) is held
+def test_on_the_edge_tpu_nothing_changes_under_a_running_service() -> None:
+    """It has one owner: a second one's probe would make the first one's transfers fail (google-coral/edgetpu#237)."""
+    running = Models(fake("yunet-320x256", delegate="edgetpu"), fake("sface", delegate="edgetpu"))
+    assert models_for(TPU, TPU, running) is running
     other = msgspec.structs.replace(TPU, models=ModelOptions(detector="yunet-640x480"))
     with pytest.raises(InputError, match="cannot change while the Edge TPU is in use") as caught:
-        models_for(other, TPU, held)
+        models_for(other, TPU, running)
     assert "restart" in caught.value.hint
-
-
-def test_from_the_edge_tpu_to_the_cpu_is_a_change_that_can_be_made() -> None:
-    held = Models(fake("yunet-320x256", delegate="edgetpu"), fake("sface", delegate="edgetpu"))
-    assert models_for(CPU, TPU, held).infos()[0].delegate == "cpu"
 
 
 def test_the_motion_gate_is_there_only_where_it_is_wanted() -> None:

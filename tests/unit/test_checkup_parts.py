@@ -15,9 +15,10 @@ import msgspec
 import pytest
 
 from device.adapters.delegate_probe import ProbeResult
+from device.adapters.edgetpu_lock import LOCK
 from device.adapters.models_folder import default_folder
 from device.checkup.camera import camera_findings
-from device.checkup.delegate import LOCK, delegate_findings
+from device.checkup.delegate import delegate_findings
 from device.checkup.gallery import gallery_findings, ledger_findings
 from device.checkup.host import Account, Host, Said, ScriptedCommands
 from device.checkup.models import model_findings
@@ -154,7 +155,7 @@ def test_while_another_process_holds_the_lock_it_is_not_probed(tmp_path: Path) -
     handle = os.open(tmp_path / LOCK, os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        assert "another process uses the Edge TPU" in said(edgetpu(tmp_path, probe), "note")
+        assert "in use by another process" in said(edgetpu(tmp_path, probe), "note")
         assert probe.calls == 0
         fcntl.flock(handle, fcntl.LOCK_UN)
         assert not wrong(edgetpu(tmp_path, probe))

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from device.adapters.delegate_probe import ProbeResult, probe_delegate
+from device.adapters.clock import ManualClock
+from device.adapters.delegate_probe import DelegateProbe, ProbeResult
+from device.adapters.edgetpu_lock import EdgeTpuLock
 from device.adapters.interpreter_tflite import TfliteInterpreter, find_runtime
 from device.adapters.models_folder import load_manifest
+from device.edgetpu import DelegateOptions, EdgeTpu
 from device.errors import HardwareError, InputError
-from device.inference import Opened, open_interpreter
+from device.inference import Opened, open_on_cpu, open_on_edgetpu
 from tests import tiny
 
 if TYPE_CHECKING:
@@ -35,19 +38,24 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> str:
 def probed(library: str, device: str = "", *, timeout_s: float = 20.0, **more: Any) -> ProbeResult:
     """How the probe finds `library`."""
     options = {"device": device}
-    return probe_delegate(
+    return DelegateProbe(
         COMPILED, runtime_module=find_runtime(), library=library, options=options, timeout_s=timeout_s, **more
-    )
+    ).wait()
 
 
 @pytest.fixture
 def opened(stub: str, tmp_path: Path) -> Open:
-    """Opens the tiny model for the Edge TPU; keyword arguments as `open_interpreter`."""
+    """Opens the tiny model on the Edge TPU, or raises why it is lost; keyword arguments as `DelegateOptions`."""
     folder = tiny.tiny_folder(tmp_path)
 
-    def opener(**given: Any) -> Opened:
-        arguments = {"delegate": "edgetpu", "library": stub, **given}
-        return open_interpreter(folder, load_manifest(folder, "tiny"), **arguments)
+    def opener(variant: str | None = None, **given: Any) -> Opened:
+        options = DelegateOptions(**{"library": stub, **given})
+        tpu = EdgeTpu(options, EdgeTpuLock(tmp_path / "lock", "test"), ManualClock())
+        model = open_on_edgetpu(folder, load_manifest(folder, "tiny"), tpu, variant=variant)
+        tpu.start()
+        if tpu.lost is not None:
+            raise tpu.lost
+        return model
 
     return opener
 
@@ -108,54 +116,37 @@ def test_a_probe_that_cannot_start_says_so(stub: str, tmp_path: Path) -> None:
 
 
 def test_a_probe_that_ends_early_says_what_it_printed_last(stub: str) -> None:
-    result = probe_delegate(COMPILED, runtime_module="no_such_runtime", library=stub, options={})
+    result = DelegateProbe(COMPILED, runtime_module="no_such_runtime", library=stub, options={}).wait()
     assert result.verdict == "untried"
     assert "no_such_runtime" in result.text
 
 
 def test_the_edge_tpu_runs_the_model_when_it_is_there(opened: Open) -> None:
     model = opened()
-    assert (model.delegate, model.variant.name, model.fallback) == ("edgetpu", "edgetpu", "")
+    assert (model.delegate, model.variant.name, model.lost) == ("edgetpu", "edgetpu", None)
     tensor = (tiny.picture().astype(np.int16) - 128).astype(np.int8)
     outputs = model.interpreter.invoke(tensor)
     assert [int(value) + 128 for value in outputs["cls_8"].ravel()] == tiny.CLS_8
 
 
-def test_while_this_process_has_the_edge_tpu_no_child_tries_it(opened: Open) -> None:
-    nobody = "/nonexistent/python"
-    assert opened(probed=True, python=nobody).delegate == "edgetpu"
-    with pytest.raises(HardwareError, match="could not be tried"):
-        opened(python=nobody)
-
-
 @pytest.mark.parametrize("behaviour", ["none", "crash", "fail-prepare", "fail-invoke"])
-def test_without_a_fallback_a_lost_edge_tpu_is_an_error(opened: Open, behaviour: str) -> None:
+def test_a_lost_edge_tpu_is_an_error_with_its_reason(opened: Open, behaviour: str) -> None:
     with pytest.raises(HardwareError, match=r"Edge TPU: .*libstub\.so") as caught:
-        opened(device=behaviour, fallback="none")
+        opened(device=behaviour)
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("behaviour", ["none", "crash"])
-def test_with_the_fallback_a_lost_edge_tpu_gives_the_cpu_variant_and_the_reason(
-    opened: Open, behaviour: str
-) -> None:
-    model = opened(device=behaviour, fallback="cpu")
-    assert (model.delegate, model.variant.name) == ("cpu", "int8")
-    assert "libstub.so" in model.fallback
-    assert model.lost is not None
-    assert model.lost.hint
-    assert model.interpreter.invoke(np.zeros((1, 4, 4, 3), np.int8))["cls_16"].shape == (1, 2, 2, 1)
-
-
-def test_a_model_that_was_never_compiled_is_refused_even_with_the_fallback(opened: Open) -> None:
+def test_a_model_that_was_never_compiled_is_refused(opened: Open) -> None:
     with pytest.raises(InputError, match="not compiled for the Edge TPU") as caught:
-        opened(variant="int8", fallback="cpu")
-    assert "edgetpu_compiler -s tiny_int8.tflite" in caught.value.hint
+        opened(variant="int8")
+    assert "models/compile.sh" in caught.value.hint
 
 
-def test_the_cpu_never_loads_the_delegate(opened: Open) -> None:
-    model = opened(delegate="cpu", library="libedgetpu-not-here.so.1")
-    assert (model.delegate, model.variant.name) == ("cpu", "int8")
+def test_on_the_cpu_the_reason_stands_beside_the_model(tmp_path: Path) -> None:
+    folder, gone = tiny.tiny_folder(tmp_path), HardwareError("gone")
+    model = open_on_cpu(folder, load_manifest(folder, "tiny"), lost=gone)
+    assert (model.delegate, model.variant.name, model.lost) == ("cpu", "int8", gone)
+    assert model.interpreter.invoke(np.zeros((1, 4, 4, 3), np.int8))["cls_16"].shape == (1, 2, 2, 1)
 
 
 def loaded(**given: Any) -> TfliteInterpreter:
@@ -201,7 +192,12 @@ def test_the_other_runtime_passes_the_same_tests(request: pytest.FixtureRequest)
     which = "from device.adapters.interpreter_tflite import find_runtime; print(find_runtime())"
     found = subprocess.run([python, "-c", which], cwd=root, capture_output=True, text=True, check=False)
     assert found.stdout.strip() == "tflite_runtime.interpreter", found.stdout + found.stderr
-    tests = ["contracts/test_interpreter.py", "unit/test_delegate.py", "unit/test_interpreter_tflite.py"]
+    tests = [
+        "contracts/test_interpreter.py",
+        "unit/test_delegate.py",
+        "unit/test_edgetpu.py",
+        "unit/test_interpreter_tflite.py",
+    ]
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -51,6 +51,7 @@ FAMILIES = {
     "adapters/interpreter_": "a-model-cannot-be-used",
     "assembly": "a-model-cannot-be-used",
     "models": "a-model-cannot-be-used",
+    "loaded_models": "a-model-cannot-be-used",
     "commands/models": "a-model-cannot-be-used",
     "inference": "the-edge-tpu-is-gone",
     "edgetpu": "the-edge-tpu-is-gone",

@@ -170,17 +170,34 @@ def test_the_sensors_of_a_raspberry_pi_with_a_pcie_edge_tpu(tmp_path: Path) -> N
     put(tmp_path / "sys/class/thermal/thermal_zone1/type", "cpu-thermal\n")
     put(tmp_path / "sys/class/thermal/thermal_zone1/temp", "48312\n")
     put(tmp_path / "sys/class/apex/apex_0/temp", "61050\n")
+    put(tmp_path / "sys/class/apex/apex_0/trip_point0_temp", "84800\n")
     put(tmp_path / "sys/class/hwmon/hwmon0/name", "cpu_thermal\n")
     put(tmp_path / "sys/class/hwmon/hwmon1/name", "rpi_volt\n")
     put(tmp_path / "sys/class/hwmon/hwmon1/in0_lcrit_alarm", "1\n")
     put(tmp_path / "proc/self/statm", "20000 7812 3000 1 0 4000 0\n")
     signs = LinuxVitals(tmp_path, tmp_path).read()
-    assert (signs.cpu_c, signs.tpu_c) == (Reading(48.312), Reading(61.05))
+    assert (signs.cpu_c, signs.tpu_c, signs.tpu_slows_at_c) == (Reading(48.312), Reading(61.05), 84.8)
     assert signs.undervoltage is True
     assert signs.memory_mb == pytest.approx(7812 * 4096 / 1e6, abs=0.05)
     assert signs.disk_free_mb is not None
     assert signs.disk_share_free is not None
     assert 0 <= signs.disk_share_free <= 1
+
+
+def test_an_edge_tpu_is_hot_from_its_drivers_limit_on_and_until_it_is_clearly_cooler() -> None:
+    rig = Rig()
+    alerts = []
+    for tpu_c in (84.7, 84.8, 80.0, 79.7, 82.0, 91.0, None):
+        rig.vitals.signs = replace(SIGNS, tpu_c=Reading(tpu_c), tpu_slows_at_c=84.8)
+        rig.report.report(rig.clock.now())
+        alerts.append([trouble.code for trouble in rig.troubles.standing()])
+    assert alerts == [[], ["tpu_hot"], ["tpu_hot"], [], [], ["tpu_hot"], []]
+
+
+def test_without_a_limit_nothing_is_called_hot() -> None:
+    rig = Rig(replace(SIGNS, tpu_c=Reading(99.0)))
+    rig.report.report(rig.clock.now())
+    assert rig.troubles.standing() == []
 
 
 def test_the_coral_stick_has_no_sensor_and_says_so(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from device.assembly import Models, load_models, make_detector, make_embedder, operating_point
+from device.assembly import make_detector, make_embedder, operating_point
 from device.cli import main
 from device.demo_scenes import scene
 from device.errors import InputError
+from device.loaded_models import Models, load_models
 from device.measure.liveness import finder_of, judge, matches, people_of, searches_of, sheets_of
 from device.measure.liveness_cues import CUES
 from device.measure.presentations import PRINTS, REPLAYS, bona_fide, prints, replays, single_frames, still_of

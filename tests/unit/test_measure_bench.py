@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from device.adapters.models_folder import default_folder, load_manifest
-from device.assembly import load_models, make_events, make_pipeline
+from device.assembly import make_events, make_pipeline
 from device.errors import InputError, PorterError
+from device.loaded_models import load_models
 from device.measure.bench import BARE, PEER, WHOLE, as_json, over
 from device.measure.children import child, memory_mb
 from device.measure.frames import BETWEEN_NS, bench_frames, full_gallery, later
@@ -22,7 +23,7 @@ from device.measure.stages import FrameTimer, Laps
 from device.options import Config
 
 if TYPE_CHECKING:
-    from device.assembly import Models
+    from device.loaded_models import Models
     from device.pipeline import Pipeline
 
 ROUNDS = 3

@@ -45,7 +45,7 @@ def test_a_good_folder_is_listed_with_exit_code_0(folder: Path, capsys: pytest.C
     assert "tiny: detector, 4x4 rgb, Apache-2.0" in printed
     assert "tiny_int8.tflite, 952 bytes" in printed
     assert "cls_8      int8 1x4x4x1 scale 1 zero point -128: mean over the channels" in printed
-    assert "all 2 operators map; not compiled yet: `edgetpu_compiler -s tiny_int8.tflite`" in printed
+    assert "all 2 operators map; not compiled yet: models/compile.sh" in printed
     assert "compiled, all of it" in printed
     assert "2 of 2 operators do not map" in printed
     assert "1 models, all files as their manifests say" in printed

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,17 +14,20 @@ from device.adapters.clock import ManualClock
 from device.adapters.gallery_memory import MemoryGallery
 from device.adapters.outbox_memory import MemoryOutbox
 from device.adapters.state_file import MemoryStateBoard
+from device.errors import EdgeTpuLostError
 from device.payloads import CameraInfo, ModelHashes, ServiceState
 from device.recogniser import Recogniser
 from device.recognition.events import EventMaker
 from device.records import Consent, Frame
 from device.supervisor import LatestSlot
 from device.troubles import Troubles
-from tests.door import DIMENSION, Door, Painted, embedding_of
+from tests.door import DIMENSION, Door, Painted, embed_painted, embedding_of
 from tests.people import NS, YEAR_S, at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
 
 ANNA, STRANGER = Painted(1), Painted(5)
 
@@ -50,7 +53,8 @@ class Service:
         note_time: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.clock = ManualClock()
-        self.door = Door([])
+        self.lost = False  # whether the Edge TPU is, from the stranger's crop on
+        self.door = Door([], embed=self.embed)
         self.gallery = MemoryGallery(DIMENSION, fail_after=fail_after)
         start = at(0).utc_ns
         consent = Consent("", "door", "ab" * 32, start - NS, start + round(consent_s * NS), "alice")
@@ -81,6 +85,13 @@ class Service:
             models=[],
             note_time=note_time,
         )
+
+    def embed(self, tensor: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+        """As painted; on a lost Edge TPU only Anna still is."""
+        found = embed_painted(tensor)
+        if self.lost and not np.allclose(found["embedding"], embedding_of(1) * 3.5):
+            raise EdgeTpuLostError("Edge TPU: gone")
+        return found
 
     def show(self, *people: Painted, frames: int = 1, synced: bool = True) -> None:
         """So many frames with these people, 0.1 s apart, each through one step."""
@@ -244,6 +255,7 @@ def test_a_reload_ends_visits_with_the_old_pipeline_and_keeps_counting() -> None
     service = Service()
     service.show(ANNA, frames=5)
     other = Door([])
+    other.people = [ANNA]
     service.recogniser.adopt(other.pipeline, service.maker, [])
     assert service.events() == [("start", "Anna"), ("end", "Anna")]
     other.people = [ANNA]
@@ -391,3 +403,54 @@ def test_a_leap_does_not_make_every_consent_look_as_if_it_ended_soon() -> None:
     service.clock.jump_utc(YEAR_S - 86_400)
     service.wait(70)
     assert service.codes() == ["clock_leapt"]
+
+
+BESIDE = Painted(5, x=180)  # a stranger whose crop comes after Anna's
+
+
+def test_a_start_decided_before_the_edge_tpu_was_lost_in_the_same_frame_is_committed() -> None:
+    service = Service()
+    service.show(ANNA, frames=2)
+    service.lost = True
+    service.show(ANNA, BESIDE)
+    assert service.events() == [("start", "Anna")]
+    assert service.recogniser.blind
+
+
+def test_without_a_model_frames_are_dropped_and_counted_and_visits_end_by_their_time() -> None:
+    service = Service()
+    service.show(ANNA, frames=3)
+    service.lost = True
+    service.show(ANNA, BESIDE)
+    seen = service.door.pipeline.counters.frames
+    service.show(ANNA, frames=20)
+    assert service.door.pipeline.counters.frames == seen
+    assert service.door.pipeline.counters.dropped == 20
+    service.wait(5)
+    assert service.events() == [("start", "Anna"), ("end", "Anna")]
+
+
+def test_with_other_models_it_sees_again() -> None:
+    service = Service()
+    service.show(ANNA)
+    service.lost = True
+    service.show(ANNA, BESIDE)
+    other = Door([])
+    other.people = [ANNA]
+    service.recogniser.forget_face()
+    service.recogniser.adopt(other.pipeline, service.maker, [])
+    service.show(ANNA, frames=3)
+    assert service.events() == [("start", "Anna")]
+    assert service.shown().presence[0].present
+    assert other.pipeline.counters.dropped == 0
+
+
+def test_an_edge_tpu_that_is_lost_while_a_face_is_forgotten_is_no_end_of_the_service() -> None:
+    service = Service()
+    service.show(ANNA, frames=3)
+    service.lost = True
+    service.show()
+    service.wait(2)  # the track ends, and a black crop is to overwrite the face
+    assert service.recogniser.blind
+    service.wait(5)
+    assert service.events() == [("start", "Anna"), ("end", "Anna")]

@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from device.assembly import load_models, make_detector
+from device.assembly import make_detector
 from device.demo_scenes import scene
 from device.geometry import Box
+from device.loaded_models import load_models
 from device.measure.degrade import in_frame
 from device.measure.turned import turned
 from device.options import Config, InferenceOptions
