@@ -34,8 +34,7 @@ class MemoryStateBoard(MemoryRecord[ServiceState]):
 def take_goodbye_back(board: StateBoard) -> None:
     """For a vision service that cannot start, or ends by an error. Never raises.
 
-    What was left on the board says that somebody stopped the service, by which the forwarder would not raise
-    vision_lost.
+    What was left on the board says that somebody stopped the service, and for that the forwarder raises no vision_lost.
     """
     state = board.read()
     if state is None or not state.stopping:

@@ -38,6 +38,7 @@ PANICKING = Variant("0.0.6+test", boot=variants.initramfs_cut_short)
 IMPATIENT = Variant("0.0.7+test", variants.impatient)
 OLDER = Variant("0.0.0+test")
 FOREIGN = Variant("0.0.8+test", key="foreign")
+RENAMING = Variant("0.0.9+test", variants.option_with_a_new_name)
 
 # What the console says on a first boot, and how many seconds after that the power goes.
 FIRST_BOOT_MOMENTS = (
@@ -209,22 +210,52 @@ def an_update_that_loses_the_broker_goes_back(field: Field) -> str:
     return field.last()
 
 
-def an_update_that_works_is_kept(field: Field) -> str:
+def is_kept(field: Field, variant: Variant, option: str = "") -> str:
     """Installed, tried, kept; the next power-on boots it, with all that was there, and who enrolled is known."""
-    before = field.identity()
-    field.install(GOOD)
+    before, names = field.identity(names=False), field.identity()
+    field.install(variant, option)
     field.reboot()
-    assert field.up() == "b"
+    slot = field.up()
+    assert field.identity() == names
     field.wait_status(": kept")
-    assert field.identity() == before
     cut(field, "after it was kept")
-    assert field.up() == "b"
-    assert field.identity() == before
+    assert field.up() == slot
+    assert field.identity(names=False) == before
     heard = len(field.owner.heard("/match"))
     field.machine.wait(
         lambda: str(field.owner.heard("/match")[heard:] or ""), "a match", field.machine.uptime_s() + BOOT_S
     )
-    return f"{field.last()}; matched again"
+    return f"slot {slot}: {field.last()}; matched again"
+
+
+def an_update_that_works_is_kept(field: Field) -> str:
+    """And changes nothing."""
+    before = field.identity()
+    said = is_kept(field, GOOD)
+    assert field.identity() == before
+    return said
+
+
+def an_update_with_a_new_name_for_an_option_writes_it_once_it_is_kept(field: Field) -> str:
+    """Not before (`is_kept` looks at it in the trial), and the old file stays beside it."""
+    old = field.ssh("cat /etc/porter/porter.yaml")
+    said = is_kept(field, RENAMING)
+    assert field.ssh("cat /etc/porter/porter.yaml") == old.replace("enabled: false", "gate: false")
+    assert field.ssh("cat /etc/porter/porter.yaml.before-*") == old
+    return said
+
+
+def a_downgrade_wants_a_word_and_takes_the_old_names_back(field: Field) -> str:
+    """The older version knows the file again."""
+    said = field.ssh(f"sudo porter update {field.url(GOOD)} 2>&1; echo code=$?", seconds=300)
+    assert "is older than" in said, said
+    assert "code=2" in said, said
+    field.install(GOOD, "--allow-downgrade")
+    field.reboot()
+    slot = field.up()
+    field.wait_status(": kept")
+    assert "enabled: false" in field.ssh("cat /etc/porter/porter.yaml")
+    return f"slot {slot}: {field.last()}"
 
 
 def what_was_kept_survives_a_torn_autoboot_txt(field: Field) -> str:
@@ -249,6 +280,7 @@ LANES: dict[str, tuple[Callable[[Field], str], ...]] = {
         trials_that_lose_their_power,
         a_torn_autoboot_txt_boots_the_first_slot,
         an_update_that_works_is_kept,
+        what_was_kept_survives_a_torn_autoboot_txt,
     ),
     "updates": (
         somebody_enrols,
@@ -258,8 +290,8 @@ LANES: dict[str, tuple[Callable[[Field], str], ...]] = {
         an_update_whose_service_does_not_start_goes_back,
         an_update_that_sees_nothing_goes_back,
         an_update_that_loses_the_broker_goes_back,
-        an_update_that_works_is_kept,
-        what_was_kept_survives_a_torn_autoboot_txt,
+        an_update_with_a_new_name_for_an_option_writes_it_once_it_is_kept,
+        a_downgrade_wants_a_word_and_takes_the_old_names_back,
     ),
 }
 

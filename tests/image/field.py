@@ -82,9 +82,13 @@ class Field:
             self.machine.uptime_s() + BOOT_S,
         )
 
-    def identity(self) -> str:
-        """What no update may change: names, keys, configuration, and who is enrolled under which consent."""
-        files = "/etc/porter/porter.yaml /data/ssh/ssh_host_ed25519_key /data/porter/consent-ledger.jsonl"
+    def identity(self, *, names: bool = True) -> str:
+        """What no update may change: names, keys, configuration, and who is enrolled under which consent.
+
+        names: with the configuration's file, into which an update that is kept may write new names of options.
+        """
+        files = "/data/ssh/ssh_host_ed25519_key /data/porter/consent-ledger.jsonl"
+        files += " /etc/porter/porter.yaml" if names else ""
         return self.ssh(f"cat /data/machine-id /data/hostname; sudo sha256sum {files} 2>&1")
 
     def reboot(self, *, power_off: bool = False) -> None:
@@ -92,13 +96,14 @@ class Field:
         self.ssh(f"sudo systemctl {'poweroff' if power_off else 'reboot'}", good=False)
         assert self.machine.wait_off(BOOT_S) != power_off, "it did not do as it was told"
 
-    def _updating(self, update: Variant) -> subprocess.Popen[str]:
-        command = ["ssh", *self.machine.ssh_options(self.owner.key), f"sudo porter update {self.url(update)}"]
+    def _updating(self, update: Variant, option: str = "") -> subprocess.Popen[str]:
+        install = f"sudo porter update {option} {self.url(update)}"
+        command = ["ssh", *self.machine.ssh_options(self.owner.key), install]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def install(self, update: Variant) -> None:
+    def install(self, update: Variant, option: str = "") -> None:
         """All of it."""
-        process = self._updating(update)
+        process = self._updating(update, option)
         said, _ = process.communicate(timeout=INSTALL_S)
         if process.returncode:
             raise AssertionError(f"porter update: {said[-400:]}")

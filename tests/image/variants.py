@@ -64,18 +64,33 @@ def without_detector(root: Path) -> None:
         file.unlink()
 
 
-def append(root: Path, module: str, text: str) -> None:
-    """A change of Porter's own code: lines at the end of a module."""
+def change(root: Path, module: str, old: str, new: str) -> None:
+    """A change of Porter's own code; with an empty `old` at the end of a module."""
     file = root / PORTER / module
-    file.write_text(file.read_text() + text)
+    text = file.read_text()
+    assert old in text, f"{module}: no {old!r}"
+    file.write_text(text.replace(old, new, 1) if old else text + new)
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
         compiled.unlink()
 
 
 def camera_that_never_gives_a_frame(root: Path) -> None:
     """A camera stack that does not work any more: both services run, and nothing is seen."""
-    append(root, "device/adapters/camera_files.py", NO_FRAME)
+    change(root, "device/adapters/camera_files.py", "", NO_FRAME)
     impatient(root)
+
+
+def option_with_a_new_name(root: Path) -> None:
+    """A newer Porter that calls motion.enabled otherwise, and has declared so."""
+    change(
+        root,
+        "device/options.py",
+        '    """The motion gate: nothing runs on a still picture."""\n\n    enabled:',
+        '    """The motion gate: nothing runs on a still picture."""\n\n    gate:',
+    )
+    change(root, "device/assembly.py", "if motion.enabled", "if motion.gate")
+    moved = 'MIGRATIONS = (Migration("motion.enabled", "motion.gate", "0.0.9", "a test"),)\n'
+    change(root, "device/config_migrations.py", "MIGRATIONS: tuple[Migration, ...] = ()\n", moved)
 
 
 def first_process_that_dies(root: Path) -> None:

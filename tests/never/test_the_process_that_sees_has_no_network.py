@@ -84,12 +84,25 @@ def test_the_unit_of_the_forwarder_shows_it_no_camera_no_gallery_and_no_control_
     assert unit["DevicePolicy"] == ["closed"]
     assert "DeviceAllow" not in unit
     assert unit["TemporaryFileSystem"] == ["/var/lib/porter:ro /run/porter:ro"]
-    assert unit["BindPaths"] == ["/var/lib/porter/shared /run/porter/forward"]
+    assert unit["BindPaths"] == ["/var/lib/porter/shared /run/porter/forward", "-/run/porter/public"]
     assert unit["BindReadOnlyPaths"] == ["/run/porter/shared"]
     assert unit["ProtectSystem"] == ["strict"]
-    assert "ReadWritePaths" not in unit
+    assert unit["ReadWritePaths"] == ["-/sys/devices/platform/leds"], "the board's LEDs and nothing else"
     assert unit["SupplementaryGroups"] == ["porter-shared"]
     assert unit["User"] == ["porter-forward"]
+
+
+def test_the_unit_of_the_screen_shows_it_nothing_but_what_everybody_may_see() -> None:
+    unit = directives("porter-console.service")
+    assert unit["User"] == ["porter-console"]
+    assert "SupplementaryGroups" not in unit, "not the control socket, not the state board"
+    assert unit["TemporaryFileSystem"] == ["/var/lib/porter:ro /run/porter:ro"]
+    assert unit["BindReadOnlyPaths"] == ["-/run/porter/public"]
+    assert not {"BindPaths", "ReadWritePaths", "DeviceAllow", "IPAddressAllow"} & unit.keys()
+    assert unit["RestrictAddressFamilies"] == ["AF_UNIX AF_NETLINK"]
+    assert unit["IPAddressDeny"] == ["any"]
+    assert unit["StandardInput"] == ["null"], "nobody types there"
+    assert (unit["PrivateDevices"], unit["CapabilityBoundingSet"]) == (["yes"], [""])
 
 
 @pytest.mark.parametrize("name", ["porter-vision.service", "porter-forward.service"])
@@ -107,7 +120,9 @@ def test_both_units_give_no_privilege_and_are_watched(name: str) -> None:
     assert given_back == "adjtimex clock_adjtime clock_adjtime64"
 
 
-@pytest.mark.parametrize("name", ["porter-vision.service", "porter-forward.service", "porter.target"])
+@pytest.mark.parametrize(
+    "name", ["porter-vision.service", "porter-forward.service", "porter-console.service", "porter.target"]
+)
 def test_every_unit_opens_with_why_it_exists(name: str) -> None:
     lines = (SYSTEMD / name).read_text("utf-8").splitlines()
     assert lines[0] == "# SPDX-License-Identifier: Apache-2.0"

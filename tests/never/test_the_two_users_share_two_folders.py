@@ -26,9 +26,11 @@ from device.adapters.outbox_sqlite import SqliteOutbox
 from device.adapters.state_file import FileStateBoard
 from device.adapters.wish_file import FileWishes
 from device.control import SOCKET_NAME
-from device.folders import BOARD, FORWARD, OUTBOX, SHARED, WISHES
+from device.folders import BOARD, FORWARD, OUTBOX, PUBLIC, SCREEN, SHARED, WISHES
 from device.payloads import ServiceState, VisionInfo, Wish
 from device.records import Consent
+from device.screen_desk import ScreenState, screen_state
+from device.shared_record import SharedRecord
 from tests.events import make_event
 from tests.people import KEY
 from tests.required import need
@@ -261,3 +263,27 @@ def test_nobody_else_reads_what_the_services_share_or_the_brokers_credentials(de
     assert device.service("porter-vision", password.read_bytes).startswith("PermissionError")
     password.chmod(0o640)
     assert device.service("porter-forward", password.read_bytes) == "ok"
+
+
+def test_the_screens_user_reads_what_is_for_everybody_and_nothing_else(device: Device) -> None:
+    """Whoever stands before the screen must not learn who was at the door, nor who breaks into what draws it."""
+    enrol(device)
+    state = ServiceState(1, False, VisionInfo([], [], 0), [], [])
+    FileStateBoard(device.run / SHARED / BOARD).show(state)
+    screen = device.run / PUBLIC / SCREEN
+    shown = screen_state("door", "b:1", "connected", None, [], ManualClock().now())
+
+    def show() -> None:
+        SharedRecord(screen, ScreenState, public=True).show(shown)
+
+    def become_console(work: Callable[[], object]) -> str:
+        return become(device.users["porter-console"], device.groups["porter-console"], [], work)
+
+    assert device.service("porter-forward", show) == "ok"
+    assert become_console(screen.read_bytes) == "ok"
+    assert become_console(show).startswith("StorageError")
+    for forbidden in (device.run / SHARED / BOARD, device.state / "gallery.sqlite"):
+        assert become_console(forbidden.read_bytes).startswith("PermissionError"), forbidden
+    for folder in (device.run / SHARED, device.run / FORWARD, device.state, device.state / SHARED):
+        said = become_console(lambda folder=folder: list(folder.iterdir()))  # type: ignore[misc]
+        assert said.startswith("PermissionError"), (folder, said)
