@@ -63,8 +63,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from device.control import ServiceUnavailable
-    from device.recognition.operating_point import OperatingPoint
     from device.ports import Clock
+    from device.recognition.operating_point import OperatingPoint
 
 SIZES = (1, 10, 50, 100, 250, 500)
 ORDER = """
