@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from device.adapters.control_client import ControlClient
     from device.checkup.finding import Level
-    from device.records import Stamp
+    from device.ports import Clock
 
 ANSWER_S = 2.5  # between two frames; a reload takes longer, and is said to
 
@@ -44,7 +44,7 @@ def vision_findings(answer: ServiceStatus | ServiceUnavailable, *, needed: bool)
         yield Finding("service", "ok", f"the vision service is {answer.state} and has no standing alert")
 
 
-def forwarder_findings(record: Path, now: Stamp) -> Iterator[Finding]:
+def forwarder_findings(record: Path, clock: Clock) -> Iterator[Finding]:
     """What the forwarder says: the connection, and its alerts. record: its file; the group porter may not read it."""
     try:
         record.stat()
@@ -58,7 +58,8 @@ def forwarder_findings(record: Path, now: Stamp) -> Iterator[Finding]:
         yield Finding("service", "wrong", "the forwarder does not run: events wait on the device", hint)
         return
     state = SharedRecord(record, ForwarderState).read()
-    if state is None or is_silent(state, now):
+    # The time is asked after the read: the record may have been renewed a moment ago.
+    if state is None or is_silent(state, clock.now()):
         yield Finding("service", "wrong", "the forwarder is silent", "journalctl -u porter-forward")
         return
     for trouble in state.troubles:

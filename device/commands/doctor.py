@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from device.control import ServiceUnavailable
+    from device.ports import Clock
     from device.recognition.operating_point import OperatingPoint
-    from device.records import Stamp
 
 SIZES = (1, 10, 50, 100, 250, 500)
 ORDER = """
@@ -113,12 +113,13 @@ def run(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace, config: Config, host: Host) -> Report:
     """Looks at everything, whatever is missing or hangs. Raises InputError where there is no such embedder."""
     point, data = configured_point(config)
-    now = SystemClock().now()
+    clock = SystemClock()
+    now = clock.now()
     answer = ask(ControlClient(socket_path(args, DEFAULT_CONFIG), timeout_s=ANSWER_S))
     status = answer if isinstance(answer, ServiceStatus) else None
     checks = basic_checks(config, answer, needed=args.subjects is None)
     if args.subjects is None:
-        checks += device_checks(config, host, answer, now)
+        checks += device_checks(config, host, answer, clock)
     findings = sorted(examine(checks), key=lambda finding: ORDER.index(finding.what))
     counted = Counter(finding.level for finding in findings)
     levels: tuple[Level, ...] = ("ok", "note", "wrong")
@@ -147,14 +148,14 @@ def basic_checks(config: Config, answer: ServiceStatus | ServiceUnavailable, *, 
 
 
 def device_checks(
-    config: Config, host: Host, answer: ServiceStatus | ServiceUnavailable, now: Stamp
+    config: Config, host: Host, answer: ServiceStatus | ServiceUnavailable, clock: Clock
 ) -> list[Check]:
     """What is of this device alone."""
     state_dir = Path(config.device.state_dir)
     forwarder = Path(config.device.run_dir) / FORWARD / FORWARDER
-    inference, source = config.inference, config.camera.source
+    inference, source, now = config.inference, config.camera.source, clock.now()
     return [
-        Check("service", lambda: forwarder_findings(forwarder, now)),
+        Check("service", lambda: forwarder_findings(forwarder, clock)),
         Check("camera", lambda: camera_findings(config.camera, host, answer)),
         Check("zone", lambda: zone_findings(config.zone, config.camera, detector_px(config))),
         Check("delegate", lambda: delegate_findings(config, host, answer)),

@@ -28,6 +28,7 @@ from tests.unit.test_checkup_device import host, said, tree, wrong
 
 if TYPE_CHECKING:
     from device.checkup.finding import Finding
+    from device.records import Stamp
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = ManualClock()
@@ -134,12 +135,26 @@ def test_without_systemd_or_its_answer_it_says_so(tmp_path: Path) -> None:
 def forwarder(folder: Path, connection: str = "connected", **fields: object) -> list[Finding]:
     made = ForwarderState(NOW.boot_ns, "b:8883", connection, [], __version__)
     SharedRecord(folder / "state.json", ForwarderState).show(msgspec.structs.replace(made, **fields))
-    return list(forwarder_findings(folder / "state.json", NOW))
+    return list(forwarder_findings(folder / "state.json", CLOCK))
 
 
 def test_a_connected_forwarder_is_well(tmp_path: Path) -> None:
     (found,) = forwarder(tmp_path)
     assert (found.what, found.level, found.text) == ("broker", "ok", "the forwarder: b:8883, connected")
+
+
+def test_a_record_that_was_renewed_this_moment_is_not_silent(tmp_path: Path) -> None:
+    class Later(ManualClock):
+        """Whose time goes on between the report's beginning and this check."""
+
+        def now(self) -> Stamp:
+            self.advance(1.0)
+            return super().now()
+
+    clock = Later()
+    renewed = ForwarderState(clock.now().boot_ns + 500_000_000, "b:8883", "connected", [], __version__)
+    SharedRecord(tmp_path / "state.json", ForwarderState).show(renewed)
+    assert not wrong(forwarder_findings(tmp_path / "state.json", clock))
 
 
 def test_a_forwarder_in_trouble_is_wrong_and_cannot_write_to_the_terminal(tmp_path: Path) -> None:
@@ -150,7 +165,7 @@ def test_a_forwarder_in_trouble_is_wrong_and_cannot_write_to_the_terminal(tmp_pa
 
 def test_a_forwarder_that_is_silent_or_away_is_wrong(tmp_path: Path) -> None:
     assert wrong(forwarder(tmp_path, boot_ns=NOW.boot_ns - 60 * 10**9)) == ["the forwarder is silent"]
-    assert "does not run" in wrong(forwarder_findings(tmp_path / "none", NOW))[0]
+    assert "does not run" in wrong(forwarder_findings(tmp_path / "none", CLOCK))[0]
 
 
 def test_the_vision_service_by_its_answer() -> None:
