@@ -183,10 +183,15 @@ def identify_lets_the_boards_led_blink(rig: Rig) -> str:
         ["664", "porter-forward"],
         ["644", "root"],
     ]
-    pid = rig.ssh("systemctl show -P MainPID porter-forward").strip()
-    mounts = [line.split() for line in rig.ssh(f"sudo cat /proc/{pid}/mountinfo").splitlines()]
-    open_ = [line[4] for line in mounts if line[4].startswith("/sys") and "rw" in line[5].split(",")]
-    assert open_ == ["/sys/devices/platform/leds"], open_
+    # The folder /sys holds no files itself; the last is systemd's own, for the pressure on memory.
+    meant = {"/sys", "/sys/devices/platform/leds", "/sys/fs/cgroup/system.slice/NAME.service/memory.pressure"}
+    for name in ("porter-forward", "porter-vision", "porter-console"):
+        pid = rig.ssh(f"systemctl show -P MainPID {name}").strip()
+        mounts = [line.split() for line in rig.ssh(f"sudo cat /proc/{pid}/mountinfo").splitlines()]
+        writable = {line[4].replace(name, "NAME") for line in mounts if "rw" in line[5].split(",")}
+        found = {path for path in writable if path.startswith("/sys")}
+        leds = set() if name == "porter-forward" else {"/sys/devices/platform/leds"}
+        assert found <= meant - leds, (name, found)
     assert "[heartbeat]" in rig.ssh(f"cat {led}/trigger")
     # Watched from inside: ssh takes seconds here.
     watch = f"""end=$(($(date +%s) + 45)); cd {led}
