@@ -98,7 +98,8 @@ def test_the_unit_of_the_screen_shows_it_nothing_but_what_everybody_may_see() ->
     assert "SupplementaryGroups" not in unit, "not the control socket, not the state board"
     assert unit["TemporaryFileSystem"] == ["/var/lib/porter:ro /run/porter:ro"]
     assert unit["BindReadOnlyPaths"] == ["-/run/porter/public"]
-    assert not {"BindPaths", "ReadWritePaths", "DeviceAllow", "IPAddressAllow"} & unit.keys()
+    assert unit["DeviceAllow"] == ["/dev/tty1 rw"]
+    assert not {"BindPaths", "ReadWritePaths", "IPAddressAllow"} & unit.keys()
     assert unit["RestrictAddressFamilies"] == ["AF_UNIX AF_NETLINK"]
     assert unit["IPAddressDeny"] == ["any"]
     assert unit["StandardInput"] == ["null"], "nobody types there"
