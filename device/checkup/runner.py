@@ -53,7 +53,7 @@ class _Running:
         """What it found until its limit, and whether that was all."""
         what, limit_s = self._check.what, self._check.limit_s
         if not self._worker.join(max(0.0, began + limit_s - now())):
-            hint = "something that it waits for hangs: look at what is missing here by hand, then at `journalctl -b`"
+            hint = "what it waits for hangs, or the board is overloaded (uptime): once more, then look at that by hand"
             return [
                 *self._found,
                 Finding(what, "wrong", f"this check did not come to its end within {limit_s:g} s", hint),
