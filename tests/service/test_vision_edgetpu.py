@@ -83,7 +83,13 @@ class Stick:
             "threads": 1,
         }
         self.door.configure(
-            inference=inference, models={"folder": str(self._models)}, motion={"enabled": False}
+            inference=inference,
+            models={"folder": str(self._models)},
+            motion={"enabled": False},
+            recognition={
+                "track_gap_s": 2.0,
+                "visit_end_s": 10.0,
+            },  # on a busy machine, too, only a change ends visits
         )
 
     def behaves(self, how: str) -> None:
