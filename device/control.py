@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 SOCKET_NAME = "control.sock"
 MAX_POLICY_BYTES = 64 * 1024
-# A \uXXXX escape takes 6 bytes for a character of 2; nothing in a checked text grows more in JSON.
-MAX_REQUEST_BYTES = 3 * MAX_POLICY_BYTES + 4096
+MAX_REQUEST_BYTES = 3 * MAX_POLICY_BYTES + 4096  # \uXXXX takes 6 bytes for a character of 2: JSON's worst
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Recorder = Annotated[str, Meta(min_length=1, max_length=100)]
