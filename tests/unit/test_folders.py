@@ -10,7 +10,7 @@ import pytest
 
 import device
 from device.errors import ConfigError, StorageError
-from device.folders import existing_folder, shared_folder
+from device.folders import GALLERY, existing_folder, shared_folder
 
 PACKAGE = Path(device.__file__).parent
 
@@ -45,6 +45,7 @@ def test_only_the_outbox_and_the_board_are_shared() -> None:
     shared = re.compile(r"(?:shared_folder\(\w+\)|SHARED) / (\w+)")
     assert sorted(shared.findall(vision)) == ["BOARD", "OUTBOX"]
     assert sorted(shared.findall(forward)) == ["BOARD", "OUTBOX"]
-    assert 'state_dir / "gallery.sqlite"' in vision
+    assert "state_dir / GALLERY," in vision
+    assert GALLERY == "gallery.sqlite"
     assert "run_dir / SOCKET_NAME" in vision
     assert "gallery" not in re.sub(r'""".*?"""', "", forward, flags=re.DOTALL)
