@@ -127,6 +127,7 @@ class Recogniser:
         log.error("edgetpu_left error=%r", error.message)
         self.blind = True
         self.pipeline.embedder.dropped()
+        self.pipeline.sampler.dropped()
         decided, self.pipeline.decided = self.pipeline.decided, []
         self.commit(decided)
 

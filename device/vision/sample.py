@@ -53,6 +53,10 @@ class Sampler:
         crop = align(main, face.landmarks if landmarks is None else landmarks)
         return crop, quality_of(crop, pose, face.box.w), pose
 
+    def dropped(self) -> None:
+        """The detector's tensors are gone, and whatever face was in them."""
+        self._looked = False
+
     def forget(self) -> None:
         """Shows the detector a black picture, where it looked closer last: its tensors hold a face until then."""
         if self._looked and self._detector is not None:

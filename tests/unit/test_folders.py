@@ -40,9 +40,9 @@ def test_a_shared_folder_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> 
 
 def test_only_the_outbox_and_the_board_are_shared() -> None:
     """Neither service puts anything else below `shared`, and the gallery lies beside it."""
-    vision = (PACKAGE / "vision_service.py").read_text("utf-8")
+    vision = "".join((PACKAGE / name).read_text("utf-8") for name in ("vision_service.py", "stores.py"))
     forward = (PACKAGE / "forward_service.py").read_text("utf-8")
-    shared = re.compile(r"(?:shared_folder\(\w+\)|SHARED) / (\w+)")
+    shared = re.compile(r"(?:shared_folder\(\w+\)|SHARED) / (?:folders\.)?(\w+)")
     assert sorted(shared.findall(vision)) == ["BOARD", "OUTBOX"]
     assert sorted(shared.findall(forward)) == ["BOARD", "OUTBOX"]
     assert "state_dir / GALLERY," in vision

@@ -21,13 +21,18 @@ from device.recognition.events import EventMaker
 from device.records import Consent, Frame
 from device.supervisor import LatestSlot
 from device.troubles import Troubles
-from tests.door import DIMENSION, Door, Painted, embed_painted, embedding_of
+from device.vision.detect import Detector
+from device.vision.sample import Sampler
+from tests.door import DIMENSION, RAW, Door, Painted, embed_painted, embedding_of
 from tests.people import NS, YEAR_S, at
+from tests.yunet import WIDTH_PX, yunet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
+
+    from tests.yunet import Found
 
 ANNA, STRANGER = Painted(1), Painted(5)
 
@@ -451,6 +456,28 @@ def test_an_edge_tpu_that_is_lost_while_a_face_is_forgotten_is_no_end_of_the_ser
     service.lost = True
     service.show()
     service.wait(2)  # the track ends, and a black crop is to overwrite the face
+    assert service.recogniser.blind
+    service.wait(5)
+    assert service.events() == [("start", "Anna"), ("end", "Anna")]
+
+
+def test_a_closer_look_that_the_edge_tpu_cannot_forget_keeps_no_visit_open() -> None:
+    """The detector's tensors went with the Edge TPU; trying to overwrite them would raise at every step."""
+    service = Service()
+
+    def look(_: NDArray[np.int8]) -> list[Found]:
+        if service.lost:
+            raise EdgeTpuLostError("Edge TPU: gone")
+        return []
+
+    pipeline = service.door.pipeline
+    pipeline.sampler = Sampler(Detector(yunet(look), RAW, score_threshold=0.6, nms_iou=0.3))
+    service.show(ANNA, frames=3)
+    (face,) = pipeline.detector.detect(service.door.picture(), WIDTH_PX)
+    pipeline.sampler.sample(service.door.picture(), face, closer=True)
+    service.lost = True
+    service.show()
+    service.wait(2)  # the track ends: the closer look is to be forgotten
     assert service.recogniser.blind
     service.wait(5)
     assert service.events() == [("start", "Anna"), ("end", "Anna")]
