@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("porter.console")
 
-TOOL_S = 5.0
+TOOL_S = 15.0
 MOST_BYTES = 64 * 1024
 MOST_ADDRESSES = 6
 UNITS = ("porter-vision.service", "porter-forward.service")

@@ -94,8 +94,9 @@ class Screen:
 def the_screen_shows_the_device_and_nobody() -> str:
     screen = Screen()
     drop_in("porter-console", f"[Unit]\nConditionPathExists=\n[Service]\nTTYPath={screen.path}\n")
+    run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
     run("systemctl", "restart", "porter-console")
-    page = screen.wait("looks, files (simulated)", "connected", "1 enrolled")
+    page = screen.wait("looks, files (simulated)", "connected", "1 enrolled", "address    192.0.2.7\n")
     name = run("hostname").strip()
     assert page.startswith("PORTER     lobby-01\n"), page
     assert f"{name}.local" in page
@@ -115,6 +116,8 @@ def the_screen_shows_the_device_and_nobody() -> str:
     run("systemctl", "start", "porter-vision")
     screen.wait("looks, files")
     cost = costs(shown("porter-console", "MainPID")["MainPID"])
+    said = run("journalctl", "-b", "-u", "porter-console", "-o", "cat", "--no-pager")
+    assert "tool_failed" not in said, said
     screen.unplug()
     run(PORTER, "pause")  # there is something new to draw
     wait_until(
