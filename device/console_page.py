@@ -87,7 +87,7 @@ def state(facts: Facts, width: int) -> list[str]:
     vision = broker = ""
     subjects = "not known"
     if screen is not None:
-        looks = f", {screen.camera}, {screen.fps:.0f} frames a second" if screen.vision == "looking" else ""
+        looks = f", {screen.camera}, {screen.fps:.1f} frames a second" if screen.vision == "looking" else ""
         vision, broker = VISION[screen.vision] + looks, f"{screen.broker}, {screen.connection}"
         if screen.vision in ("looking", "paused"):
             subjects = f"{screen.subjects} enrolled"

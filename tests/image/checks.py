@@ -231,6 +231,7 @@ def the_screen_shows_the_device_and_nobody(rig: Rig) -> str:
         f"a page with {words}",
         rig.machine.uptime_s() + 300,
     )
+    assert re.search(r"clock .* (CET|CEST), ", page), page
     refs = re.findall(r"p_[0-9a-f]+", rig.ssh("porter subjects", good=False))
     assert not [ref for ref in refs if ref in page], page
     assert rig.ssh("systemctl is-active getty@tty1", good=False).strip() == "inactive"

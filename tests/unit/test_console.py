@@ -65,7 +65,7 @@ address    192.168.1.20, fd00::20
 version    0.1.0, image 0.1.0+gabcdef12, slot a
 clock      2026-11-27 16:20 CET, set
 
-camera     looks, picamera2, 15 frames a second
+camera     looks, picamera2, 14.6 frames a second
 broker     mqtt.lan:8883, connected
 subjects   3 enrolled
 
