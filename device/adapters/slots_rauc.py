@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 REASON = "LastError:"
 # RAUC's service does one thing at a time, and says this while it does another.
 BUSY = "already processing"
-BUSY_TRIES, BUSY_S = 60, 2.0
+# What passes by itself, and how often it is tried again: the service is busy, or (D-Bus, after 25 s) has yet to start.
+PASSING = {BUSY: 60, "Timeout was reached": 4, "StartServiceByName": 4}
+AGAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +129,18 @@ class RaucSlots:
 
     def _patiently(self, *arguments: str) -> Iterator[str]:
         """Its lines; waits while RAUC does something else, as it does for seconds while somebody asks for its state."""
-        for _ in range(BUSY_TRIES - 1):
+        left = dict(PASSING)
+        while True:
             try:
                 yield from self._run(*arguments)
             except StorageError as error:
-                if BUSY not in error.message:
+                reason = next((each for each in PASSING if each in error.message), "")
+                if not left.get(reason):
                     raise
-                self._sleep(BUSY_S)
+                left[reason] -= 1
+                self._sleep(AGAIN_S)
             else:
                 return
-        yield from self._run(*arguments)
 
     def _json(self, *arguments: str) -> dict[str, Any]:
         lines = list(self._patiently(*arguments))

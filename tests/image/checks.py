@@ -174,6 +174,23 @@ def the_process_that_sees_has_no_network_here_either(rig: Rig) -> str:
 
 
 @check
+def the_forwarder_finds_the_gallery_nowhere_and_files_belong_to_fixed_numbers(rig: Rig) -> str:
+    assert "gallery.sqlite" in rig.ssh("sudo ls -A /data/porter")
+    pid = rig.ssh("systemctl show -P MainPID porter-forward").strip()
+    # As root, whom no mode stops: what is not in its view of the disk is not there.
+    seen = rig.ssh(
+        f"sudo nsenter --target {pid} --mount ls -A /data/porter /var/lib/porter /data/ssh 2>&1; true"
+    )
+    assert "gallery" not in seen, seen
+    assert "ssh_host" not in seen, seen
+    assert "shared" in seen, seen
+    # An update with other packages must not give the data partition's files to somebody else.
+    users = "porter-vision porter-forward porter-console"
+    assert rig.ssh(f"for each in {users}; do id -u $each; done").split() == ["950", "951", "952"]
+    return " ".join(seen.split())
+
+
+@check
 def identify_lets_the_boards_led_blink(rig: Rig) -> str:
     """A real LED class, driver, udev and sandbox; only the LED itself is a pin of QEMU's."""
     led = "/sys/class/leds/ACT"

@@ -84,6 +84,15 @@ def test_an_install_waits_for_a_rauc_that_is_busy_with_a_question() -> None:
     assert shown == [0, 40, 100]
 
 
+def test_a_rauc_that_has_yet_to_start_is_waited_for_less_often() -> None:
+    """Each such question takes D-Bus 25 s to give up."""
+    rauc, waits = ScriptedRauc(), list[float]()
+    rauc.broken = "Error creating proxy: Error calling StartServiceByName for de.pengutronix.rauc: Timeout was reached"
+    with pytest.raises(StorageError, match="StartServiceByName"):
+        RaucSlots(rauc.run, waits.append).slots()
+    assert len(waits) == 4
+
+
 def test_a_machine_without_rauc_says_what_updates_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(StorageError, match="not installed"):

@@ -268,7 +268,9 @@ install_system() {
     for each in "$HERE"/systemd/*.socket "$HERE"/systemd/*.timer "$HERE"/systemd/*.path; do
         [ ! -e "$each" ] || install -m 644 -t "$root/usr/lib/systemd/system" "$each"
     done
-    install -m 644 "$HERE/systemd/sysusers.d/porter.conf" "$root/usr/lib/sysusers.d/porter.conf"
+    # What lies on the data partition belongs to numbers: they stay the same whatever other packages an update brings.
+    awk -v id=950 '$1 == "u" || $1 == "g" {sub(/ -( |$)/, " " id++ " ")} {print}' \
+        "$HERE/systemd/sysusers.d/porter.conf" > "$root/usr/lib/sysusers.d/porter.conf"
     install -m 644 "$HERE/systemd/tmpfiles.d/porter.conf" "$root/usr/lib/tmpfiles.d/porter.conf"
     install -m 644 -t "$root/usr/lib/udev/rules.d" "$HERE"/systemd/udev.rules.d/*.rules
     cp -r "$HERE"/systemd/*.conf.d "$root/usr/lib/systemd/"
