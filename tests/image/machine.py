@@ -31,8 +31,8 @@ POWER_DOWN = re.compile(r"reboot: (Power down|System halted)")
 class Machine:
     """One card and the board it is in. Each `start` is a power-on."""
 
-    def __init__(self, image: Path, log: Path, *, memory_mb: int = 1024) -> None:
-        self.image, self.log, self.memory_mb = image, log, memory_mb
+    def __init__(self, image: Path, log: Path, *, memory_mb: int = 1024, cores: int = 2) -> None:
+        self.image, self.log, self.memory_mb, self.cores = image, log, memory_mb, cores
         self.ssh_port = free_ports()[0]
         self.tryboot = False
         self.partition = 0
@@ -53,7 +53,7 @@ class Machine:
         (folder / "initramfs").write_bytes(loaded.initramfs)
         line = re.sub(r"console=\S+\s*|\bquiet\b\s*", "", loaded.command_line)
         line = f"{line} bootpart={loaded.partition} console={CONSOLE} {extra}"
-        board = ["virt", "-cpu", "cortex-a72", "-smp", "2", "-m", str(self.memory_mb)]
+        board = ["virt", "-cpu", "cortex-a72", "-smp", str(self.cores), "-m", str(self.memory_mb)]
         command = ["qemu-system-aarch64", "-M", *board, "-dtb", str(with_led(board, folder / "tree"))]
         command += ["-accel", "tcg,thread=multi", "-nographic", "-no-reboot"]
         command += ["-kernel", str(folder / "kernel"), "-initrd", str(folder / "initramfs"), "-append", line]
