@@ -87,7 +87,9 @@ def test_an_install_waits_for_a_rauc_that_is_busy_with_a_question() -> None:
 def test_a_rauc_that_has_yet_to_start_is_waited_for_less_often() -> None:
     """Each such question takes D-Bus 25 s to give up."""
     rauc, waits = ScriptedRauc(), list[float]()
-    rauc.broken = "Error creating proxy: Error calling StartServiceByName for de.pengutronix.rauc: Timeout was reached"
+    rauc.broken = (
+        "Error creating proxy: Error calling StartServiceByName for de.pengutronix.rauc: Timeout was reached"
+    )
     with pytest.raises(StorageError, match="StartServiceByName"):
         RaucSlots(rauc.run, waits.append).slots()
     assert len(waits) == 4
