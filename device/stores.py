@@ -44,7 +44,7 @@ def open_stores(
     """Raises GalleryLocked, StorageError. embedder: whose references the gallery holds."""
     key = read_device_key(credentials_dir, state_dir)
     gallery = SqliteGallery(
-        state_dir / "gallery.sqlite",
+        state_dir / folders.GALLERY,
         simulated=config.camera.source == "files",
         embedder=embedder.manifest.name,
         embedder_sha256=embedder.variant.sha256,

@@ -155,6 +155,9 @@ def test_an_interruption_says_what_the_card_holds_and_leaves_no_secret(desk: Des
     password = desk.file("password", "swordfish")
     with subprocess.Popen(
         [
+            # Whoever runs the tests in the background of a shell has them ignore Ctrl-C, and so all their children.
+            "env",
+            "--default-signal=INT",
             ROOT / "flash.sh",
             "write",
             "--image",
