@@ -107,7 +107,7 @@ def test_a_gallery_of_real_people_is_refused(
     anna: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gallery = gallery_of(tmp_path / "gallery.sqlite", anna, simulated=False)
-    assert main(["replay", str(anna), "--gallery", str(gallery)]) == 1
+    assert main(["replay", str(anna), "--gallery", str(gallery)]) == 2
     printed = capsys.readouterr()
     assert "holds real people, whom frames from files must not be compared with" in printed.err
     assert "hint: " in printed.err
