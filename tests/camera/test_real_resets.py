@@ -122,7 +122,8 @@ def test_tries_for_a_camera_that_is_not_there_or_busy_cost_nothing() -> None:
                 with pytest.raises(HardwareError, match=error):
                     one.open()
             gc.collect()
-            assert descriptors() <= before
+            # The other camera runs meanwhile, and may have one more or fewer at this moment: a leak would be twenty.
+            assert descriptors() < before + 5
         assert other.capture(5) is not None
 
 
