@@ -78,8 +78,8 @@ def who_crashes_again_and_again_has_a_days_budget() -> str:
     assert len(ends) == 12, (ends, ended)
     waits = [10 * (after - before) for before, after in pairwise(ends)]
     wanted = [5 * 12 ** (n / 10) for n in range(11)]
-    # What a start and an end take comes on top, ten times too long as well.
-    assert all(want - 1 < wait < want + 15 for wait, want in zip(waits, wanted, strict=True)), waits
+    # What a start and an end take comes on top, ten times too long as well: seconds on a busy machine.
+    assert all(want - 1 < wait < want + 60 for wait, want in zip(waits, wanted, strict=True)), waits
     return f"{ended}; waits as if unscaled: {', '.join(f'{wait:.0f}' for wait in waits)} s"
 
 

@@ -90,7 +90,7 @@ class Field:
         """
         files = "/data/ssh/ssh_host_ed25519_key /data/porter/consent-ledger.jsonl"
         files += " /etc/porter/porter.yaml" if names else ""
-        return self.ssh(f"cat /data/machine-id /data/hostname; sudo sha256sum {files} 2>&1")
+        return self.ssh(f"cat /data/machine-id /data/hostname; sudo sha256sum {files} 2>&1; true")
 
     def reboot(self, *, power_off: bool = False) -> None:
         """As the owner does it."""
