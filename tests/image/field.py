@@ -88,9 +88,10 @@ class Field:
 
         names: with the configuration's file, into which an update that is kept may write new names of options.
         """
-        files = "/data/ssh/ssh_host_ed25519_key /data/porter/consent-ledger.jsonl"
-        files += " /etc/porter/porter.yaml" if names else ""
-        return self.ssh(f"cat /data/machine-id /data/hostname; sudo sha256sum {files} 2>&1; true")
+        files = "/data/ssh/ssh_host_ed25519_key" + (" /etc/porter/porter.yaml" if names else "")
+        # The vision service makes the ledger when it first starts: none is the same as an empty one.
+        ledger = "sudo cat /data/porter/consent-ledger.jsonl 2>/dev/null | sha256sum"
+        return self.ssh(f"cat /data/machine-id /data/hostname; sudo sha256sum {files}; {ledger}")
 
     def reboot(self, *, power_off: bool = False) -> None:
         """As the owner does it."""
