@@ -96,7 +96,8 @@ def option_with_a_new_name(root: Path) -> None:
 def first_process_that_dies(root: Path) -> None:
     """systemd itself crashes some seconds after the boot and stops for good: only the hardware watchdog is left."""
     (root / UNITS / "variant-crash.service").write_text(
-        "[Unit]\nAfter=multi-user.target\n[Service]\nExecStart=/bin/sh -c 'sleep 5; kill -SEGV 1'\n"
+        # Before it could be kept, which takes half a minute: multi-user.target comes only after that.
+        "[Unit]\nAfter=porter.target\n[Service]\nExecStart=/bin/sh -c 'sleep 5; kill -SEGV 1'\n"
     )
     wants = root / UNITS / "multi-user.target.wants"
     wants.mkdir(exist_ok=True)
