@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from device.errors import CameraStalledError, InputError
+from device.pace import Pace
 from device.records import Frame
 from device.vision.views import Size, fitted, lores_and_luma, scaled
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from device.ports import Clock
-    from device.records import Stamp
 
 log = logging.getLogger("porter.camera")
 
@@ -103,15 +103,13 @@ class FilesCamera:
     ) -> None:
         self.skipped = 0  # pictures that could not be read, since construction
         self._path = Path(path)
-        self._clock = clock
         self._limit_px = (width_px, height_px)
         self._lores_px = lores_px
-        self._period_ns = round(1e9 / rate_hz) if rate_hz else 0
+        self._pace = Pace(clock, wait, 1 / rate_hz if rate_hz else 0.0)
         self._loop = loop
         self._wait = wait
         self._pictures: Generator[Picture | None, None, None] | None = None
         self._sequence = 0
-        self._due_ns = 0
         self._reported: set[Path] = set()
 
     def open(self) -> None:
@@ -128,7 +126,7 @@ class FilesCamera:
         else:
             self._check_file()
             self._pictures = self._file()
-        self._due_ns = self._clock.now().boot_ns
+        self._pace.restart()
 
     def capture(self, timeout_s: float) -> Frame | None:
         """The next picture, when it is due (even where that is later than `timeout_s`); None after the last."""
@@ -139,7 +137,7 @@ class FilesCamera:
             if main is not None:
                 lores, luma = lores_and_luma(main, self._lores_px)
                 self._sequence += 1
-                return Frame(self._sequence, self._when_due(), main, lores, luma)
+                return Frame(self._sequence, self._pace.when_due(), main, lores, luma)
             if waited_s >= timeout_s:
                 raise CameraStalledError(
                     f"{self._path}: no picture in this folder for {timeout_s:g} s",
@@ -154,14 +152,6 @@ class FilesCamera:
         if self._pictures is not None:
             self._pictures.close()
             self._pictures = None
-
-    def _when_due(self) -> Stamp:
-        now = self._clock.now()
-        if self._due_ns > now.boot_ns:
-            self._wait((self._due_ns - now.boot_ns) / 1e9)
-            now = self._clock.now()
-        self._due_ns = max(self._due_ns + self._period_ns, now.boot_ns)
-        return now
 
     def _list(self) -> list[Path]:
         try:

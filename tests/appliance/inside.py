@@ -21,11 +21,9 @@ from device.control import Enrolled, EnrolRequest
 from tests.appliance import card, failures, local
 from tests.appliance.tools import (
     CREDENTIALS,
-    DROP_INS,
     PORTER,
     SERVICES,
     SOCKET,
-    UNITS,
     active,
     drop_in,
     no_drop_in,
@@ -152,18 +150,7 @@ def the_usb_helper_is_root_without_roots_rights() -> str:
     )
     assert level is not None
     assert float(level[1]) <= 2.0, level[1]
-    text = (UNITS / "porter-usb-reset@.service").read_text()
-    text = text.replace("StandardOutput=socket", "Type=oneshot\nStandardOutput=file:/run/probe.json")
-    text = re.sub(
-        r"(?m)^ExecStart=.*$",
-        "ExecStart=/opt/porter/.venv/bin/python -m tests.appliance.probe_root\nWorkingDirectory=/opt/porter",
-        text,
-    )
-    (DROP_INS / "probe-root.service").write_text(text)
-    Path("/run/probe.json").write_text("")
-    run("systemctl", "daemon-reload")
-    run("systemctl", "start", "probe-root.service")
-    found = json.loads(Path("/run/probe.json").read_text())
+    found = probed("porter-usb-reset@", "probe_root")
     refused(found, "inet", "unix", "gallery", "configuration", "mount", "write and execute")
     refused(found, "write /usr", "write /root", "write /run", "write /sys/kernel", "another user's file")
     assert found["write state"] == "ok", found

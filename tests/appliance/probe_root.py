@@ -10,19 +10,8 @@ import os
 import socket
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def tried(what: Callable[[], object]) -> str:
-    """`ok`, or the name of the error."""
-    try:
-        what()
-    except OSError as error:
-        return errno.errorcode.get(error.errno or 0, str(error))
-    return "ok"
+from tests.appliance.probe import tried
 
 
 def written(folder: str) -> None:

@@ -66,15 +66,15 @@ def no_drop_in(service: str) -> None:
     run("systemctl", "reset-failed", good=False)
 
 
-def probed(service: str) -> dict[str, Any]:
-    """What `probe.py` finds in the sandbox of a shipped unit: the same unit, with another program in it."""
+def probed(service: str, program: str = "probe") -> dict[str, Any]:
+    """What a program of this folder finds in the sandbox of a shipped unit: the same unit, with that in it."""
     text = (UNITS / f"{service}.service").read_text()
     own = "Type|Restart|WatchdogSec|ExecReload|PartOf|Conflicts|Condition|Standard|TTY"
     text = re.sub(rf"(?m)^({own}).*\n", "", text)
     text = text.replace("[Service]\n", "[Service]\nType=oneshot\nStandardOutput=file:/run/probe.json\n")
     text = re.sub(
         r"(?m)^ExecStart=.*$",
-        "ExecStart=/opt/porter/.venv/bin/python /opt/porter/tests/appliance/probe.py",
+        f"ExecStart=/opt/porter/.venv/bin/python -m tests.appliance.{program}\nWorkingDirectory=/opt/porter",
         text,
     )
     (DROP_INS / "probe.service").write_text(text)
