@@ -11,7 +11,7 @@ SECONDS ?= 1800
 SEED ?= 1
 SOURCES ?= $(wildcard $(DATA)/../models)
 
-.PHONY: help demo test system camera appliance image image-test image-ab home-assistant node-red nats fleet soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
+.PHONY: help demo test system roots camera appliance image image-test image-ab home-assistant node-red nats fleet soak soak-strangers tflite evaluate accuracy attacks bench lint docs clean models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,10 @@ tflite: $(VENV)/test.stamp .venv-tflite/stamp ## the inference tests under tflit
 
 appliance: $(VENV)/base.stamp ## the shipped units under a real systemd (root; apt install mmdebstrap systemd-container)
 	@$(BIN)/python -m tests.appliance
+
+roots: $(VENV)/base.stamp ## the Debian roots of `make appliance` and `make camera`, which else make them at their start
+	@$(BIN)/python -m tests.appliance --root-only
+	@$(BIN)/python -m tests.camera --root-only
 
 image: ## an image of an SD card, as ./flash.sh build makes it (root; a quarter of an hour and more the first time)
 	./flash.sh build

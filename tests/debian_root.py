@@ -85,6 +85,11 @@ def made(
     return root
 
 
+def only_the_root() -> bool:
+    """Whether the suite was asked to make its root and no more: .ci/run has time for that early (--root-only)."""
+    return "--root-only" in sys.argv[1:]
+
+
 def _bootstrap(root: Path, packages: Sequence[str], arch: str) -> None:
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}"]
     command += [f"--architectures={arch}"] if arch else []

@@ -54,6 +54,8 @@ log = logging.getLogger("porter.commit")
 
 LOOK_EVERY_S = 2.0
 STEADY_S = 30.0
+# Longer than a camera's own patience, so that one reset of it costs the half minute and not the update.
+FRAME_SLACK_S = 5.0
 UNITS = ("porter-vision.service", "porter-forward.service")
 REBOOT_PARAM = Path("/run/systemd/reboot-param")
 TRYBOOT = "0 tryboot"
@@ -142,12 +144,20 @@ def trial(
 
 
 class Health:
-    """What a working device has; broker: whether it must be connected."""
+    """What a working device has; broker: whether it must be connected; now: seconds, monotonic."""
 
-    def __init__(self, args: argparse.Namespace, *, broker: bool, units: SystemdUnits | None = None) -> None:
-        self._args, self._broker = args, broker
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        *,
+        broker: bool,
+        units: SystemdUnits | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._args, self._broker, self._now = args, broker, now
         self._units = units or SystemdUnits()
-        self._first_frames: int | None = None
+        self._frames: int | None = None
+        self._fresh_until = now()
 
     def hopeless(self) -> str:
         """A service that systemd has given up on, and how it ended; else an empty string."""
@@ -168,11 +178,14 @@ class Health:
 
     def _missing(self) -> str:
         # A configuration that this version does not take ends here, as an error.
-        state_file = Path(service_config(self._args).device.run_dir) / FORWARD / FORWARDER
+        config = service_config(self._args)
+        state_file = Path(config.device.run_dir) / FORWARD / FORWARDER
         frames = client(self._args).ask(StatusRequest(), ServiceStatus).frames
-        if self._first_frames is None:
-            self._first_frames = frames
-        if frames <= self._first_frames:
+        # The first count says nothing: a camera that has stopped keeps it.
+        if self._frames is not None and frames > self._frames:
+            self._fresh_until = self._now() + config.camera.stall_after_s + FRAME_SLACK_S
+        self._frames = frames
+        if self._now() >= self._fresh_until:
             return "the camera gives no frames"
         said = SharedRecord(state_file, ForwarderState).read() if state_file.exists() else None
         if said is None or is_silent(said, SystemClock().now()):

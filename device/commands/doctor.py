@@ -4,9 +4,10 @@
 Looks at the configuration, both services and how systemd has them, camera, zone, models, what the models run on,
 gallery, consent ledger, the way to the broker, clock, disk, power, updates and versions, and says what is wrong and
 what to do.
-It is done within 10 seconds whatever hangs, changes nothing, and disturbs no service: it opens no camera, no gallery in
-use and no MQTT session. As an ordinary user of the group porter it says what it may not see; `sudo porter doctor` sees
-all. Exit code 0: nothing is wrong (there may be notes), 1: something is, 2: wrong use.
+It is done within 10 seconds whatever hangs, on a board that is not too busy to start programs. It changes nothing and
+disturbs no service: it opens no camera, no gallery in use and no MQTT session. As an ordinary user of the group porter
+it says what it may not see; `sudo porter doctor` sees all.
+Exit code 0: nothing is wrong (there may be notes), 1: something is, 2: wrong use.
 
 Then, for the gallery as it is, how often a stranger's visit is expected to end in a match and how often a subject's
 first look is missed, with 95 % intervals; and the same for galleries of other sizes, since more subjects need a higher

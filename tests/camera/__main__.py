@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.debian_root import entered, made, main, need
+from tests.debian_root import entered, made, main, need, only_the_root
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
@@ -51,6 +51,8 @@ def suite() -> int:
     need("mmdebstrap", "unshare", "gcc")
     inputs = [each.read_bytes() for each in (REQUIREMENTS, SHIM)]
     root = made("camera", PACKAGES, inputs, finish)
+    if only_the_root():
+        return 0
     plug(root)
     pytest = ["python3", "-m", "pytest", "-p", "no:cacheprovider", "--noconftest", "-c", "/dev/null", "-ra"]
     env = {

@@ -25,7 +25,9 @@ INSTALL_S = 1200.0
 class Field:
     """The device, and what its owner does with it."""
 
-    def __init__(self, name: str, image: Path, bundles: dict[Variant, Path], folder: Path) -> None:
+    def __init__(
+        self, name: str, image: Path, bundles: dict[Variant, Path], folder: Path, rate_hz: float
+    ) -> None:
         self.name, self.folder, self._bundles = name, folder, bundles
         self.card = folder / "card.img"
         subprocess.run(["cp", "--sparse=always", image, self.card], check=True)
@@ -40,7 +42,7 @@ class Field:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), serving)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.owner.start_broker()
-        self.owner.put_settings(self.card)
+        self.owner.put_settings(self.card, rate_hz)
 
     def say(self, text: str) -> None:
         """One line of the suite's output."""

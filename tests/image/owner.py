@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 DEVICE = "door-1"
 HOST = "10.0.2.2"  # what QEMU calls this machine
 USER, PASSWORD = "door-1", "swordfish 7"
-YAML = f"""\
+YAML = """\
 device:
-  id: {DEVICE}
+  id: {device}
 camera:
   source: files
   path: /opt/porter/device/demo_data
   width_px: 640
   height_px: 480
-  rate_hz: 2
+  rate_hz: {rate_hz}
+  stall_after_s: 20
 motion:
   enabled: false
 # Under emulation a frame takes a second or two: a face is still the same when it comes again.
@@ -34,9 +35,10 @@ recognition:
   track_gap_s: 10
   visit_end_s: 30
 mqtt:
-  host: {HOST}
-  port: %d
+  host: {host}
+  port: {port}
 """
+QUICK_HZ, SLOW_HZ = 2.0, 0.2
 
 
 class Owner:
@@ -114,10 +116,11 @@ class Owner:
         """The same, of topics whose payload is an object."""
         return [json.loads(payload) for payload in self.said(suffix) if payload]
 
-    def put_settings(self, image: Path) -> None:
+    def put_settings(self, image: Path, rate_hz: float = QUICK_HZ) -> None:
         """What the owner puts onto the card, from a computer with Windows: its line ends, its names."""
+        yaml = YAML.format(device=DEVICE, host=HOST, port=self.port, rate_hz=rate_hz)
         settings = {
-            "porter.yaml": (YAML % self.port).replace("\n", "\r\n").encode(),
+            "porter.yaml": yaml.replace("\n", "\r\n").encode(),
             "hostname.txt": b"Front-Door\r\n",
             "timezone": b"Europe/Berlin\n",
             "authorized_keys": self.key.with_suffix(".pub").read_bytes(),

@@ -14,9 +14,11 @@ from device import config
 from device.adapters.units_systemd import SystemdUnits
 from device.commands.commit import Health, new_names, trial, undecidable
 from device.config_upgrade import upgrade_file
+from device.control import SOCKET_NAME, Done
 from device.errors import StorageError
 from device.update_record import UpdateBook, UpdateRecord
 from tests.rauc import LAST, Device, ScriptedRauc, record_of
+from tests.scripted_service import STATUS, service
 from tests.unit.test_config_migrations import RENAMED
 
 if TYPE_CHECKING:
@@ -113,6 +115,20 @@ def test_a_service_that_waits_for_a_person_is_told_with_what_the_configuration_l
         "porter-vision.service failed and is not started again (exit-code, exit code 2): "
     )
     assert "nonsense" in found
+
+
+def test_frames_must_keep_coming(tmp_path: Path) -> None:
+    file, calendar = tmp_path / "porter.yaml", Calendar()
+    file.write_text(f"device: {{id: door-1, run_dir: {tmp_path}}}\ncamera: {{stall_after_s: 3}}\n")
+    found = Health(argparse.Namespace(config=file, socket=None), broker=True, now=calendar.now)
+    said = []
+    with service(tmp_path / SOCKET_NAME, {}) as scripted:
+        # seconds: frames counted until then
+        for calendar.at, frames in ((0, 7), (2, 7), (4, 8), (11, 8), (12, 8), (14, 9)):
+            scripted.answers = {"StatusRequest": [Done(replace(STATUS, frames=frames))]}
+            said.append(found.missing())
+    no_frames, no_forwarder = "the camera gives no frames", "the forwarder does not run"
+    assert said == [no_frames, no_frames, no_forwarder, no_forwarder, no_frames, no_forwarder]
 
 
 def test_a_systemctl_that_says_nothing_decides_nothing() -> None:
