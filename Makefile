@@ -40,7 +40,7 @@ test: $(VENV)/test.stamp ## all tests that need nothing but Python
 
 system: $(VENV)/test.stamp ## both services against a real mosquitto (apt install mosquitto mosquitto-clients faketime rauc dbus)
 	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || { echo "mosquitto is missing: apt install mosquitto" >&2; exit 2; }
-	$(BIN)/python -m pytest -m system tests/system
+	$(BIN)/python -m pytest -m system tests/system -n 2 --dist loadgroup
 
 nats: $(VENV)/test.stamp ## the contract over NATS and its MQTT gateway (apt install nats-server)
 	@command -v nats-server >/dev/null || test -x /usr/sbin/nats-server || { echo "nats-server is missing: apt install nats-server" >&2; exit 2; }

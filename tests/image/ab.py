@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -360,7 +361,10 @@ def updates(image: Path, keys: Path, out: Path) -> dict[Variant, Path]:
             for kind in ("cert", "key"):
                 shutil.copy(f"{folder}/keys/update.{kind}.pem", keys / f"foreign.{kind}.pem")
     every = [each for each in globals().values() if isinstance(each, Variant)]
-    return {each: variants.bundle(image, each, keys, out) for each in every}
+    with ThreadPoolExecutor(2) as pool:
+        return dict(
+            zip(every, pool.map(lambda each: variants.bundle(image, each, keys, out), every), strict=True)
+        )
 
 
 def suite() -> int:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.subscriber import Seen
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("vision")]
 
 SUBJECT = "intel_head-pose-face-detection-male.gif"  # one man, who turns his head
 PASSERS_BY = "intel_face-demographics-walking-and-pause.gif"  # three others, who walk up and stop

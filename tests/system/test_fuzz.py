@@ -27,7 +27,7 @@ from tests.system.door import WholeDoor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("vision")]
 
 DEVICE = "porter/v1/test-door"
 TOPICS = [

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from device.demo_scenes import Person
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("vision")]
 LIVE_MAX_AGE_S = 30
 
 

@@ -124,12 +124,13 @@ def test_after_the_broker_s_certificate_expired_and_was_renewed(tmp_path: Path) 
 def secure_broker(folder: Path, certificate: Path, key: Path) -> tuple[Mosquitto, int]:
     """A broker with TLS for the forwarder, and its plain port for the audit log."""
     port, ear_port = free_ports()[:2]
+    # In this order: mosquitto is waited for at its last port.
     config = f"""\
 per_listener_settings false
+listener {ear_port} 127.0.0.1
 listener {port} 127.0.0.1
 certfile {certificate}
 keyfile {key}
-listener {ear_port} 127.0.0.1
 allow_anonymous true
 max_inflight_messages 0
 max_queued_messages 0

@@ -32,7 +32,7 @@ from tests.system.traces import Traces, files_in, memory_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("vision")]
 
 LABEL = "canary-7f3a"
 RATE_HZ = 20
