@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from device.control import Result
 
 R = TypeVar("R", bound="Result")
+SILENCE_S = 15.0
 MAX_REPLY_BYTES = 1024 * 1024  # 500 subjects take 200 kB
 STATUS_HINT = "is it running? systemctl status porter-vision"
 
@@ -30,7 +31,7 @@ STATUS_HINT = "is it running? systemctl status porter-vision"
 class ControlClient:
     """Speaks to the service that listens at `path`. `timeout_s`: the longest silence before giving up."""
 
-    def __init__(self, path: Path, *, timeout_s: float = 15.0) -> None:
+    def __init__(self, path: Path, *, timeout_s: float = SILENCE_S) -> None:
         self._path = path
         self._timeout_s = timeout_s
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.adapters.control_client import ControlClient
+from device.adapters.control_client import SILENCE_S, ControlClient
 from device.commands.configured import DEFAULT_CONFIG, service_config
 from device.control import SOCKET_NAME
 from device.errors import InputError
@@ -28,9 +28,11 @@ def add_service_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--socket", type=Path, metavar="PATH", help="the service's control socket itself")
 
 
-def client(args: argparse.Namespace, default: Path = DEFAULT_CONFIG) -> ControlClient:
-    """The client for the service that the arguments mean. Raises ConfigError."""
-    return ControlClient(socket_path(args, default))
+def client(
+    args: argparse.Namespace, default: Path = DEFAULT_CONFIG, *, silence_s: float = SILENCE_S
+) -> ControlClient:
+    """The client for the service that the arguments mean; silence_s: when it gives up. Raises ConfigError."""
+    return ControlClient(socket_path(args, default), timeout_s=silence_s)
 
 
 def socket_path(args: argparse.Namespace, default: Path) -> Path:

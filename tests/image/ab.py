@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -143,7 +144,7 @@ def a_torn_autoboot_txt_boots_the_first_slot(field: Field) -> str:
     """Each torn length is a unit test of the firmware's rules and of the backend; here the card really has one."""
     field.reboot(power_off=True)
     before = None
-    for torn in (b"", b"[all]\ntryboot_a_b=1\nboot_part", b"\0" * 64):
+    for torn in (b"[all]\ntryboot_a_b=1\nboot_part", b"\0" * 64):
         file = field.folder / "autoboot.txt"
         file.write_bytes(torn)
         put_fat_file(field.card, partitions(field.card)[1], file, "autoboot.txt")
@@ -153,7 +154,7 @@ def a_torn_autoboot_txt_boots_the_first_slot(field: Field) -> str:
         assert now == before
         field.machine.kill()
     field.up()
-    return "nothing, half a line, zeros: slot a"
+    return "half a line, zeros: slot a"
 
 
 def falls_back(field: Field, variant: Variant, why: str) -> str:
@@ -296,13 +297,13 @@ LANES: dict[str, tuple[Callable[[Field], str], ...]] = {
     "updates": (
         somebody_enrols,
         updates_that_are_not_for_this_device_are_refused,
-        an_update_whose_kernel_finds_no_root_goes_back,
+        an_update_with_a_new_name_for_an_option_writes_it_once_it_is_kept,
+        a_downgrade_wants_a_word_and_takes_the_old_names_back,
         an_update_that_hangs_goes_back,
         an_update_whose_service_does_not_start_goes_back,
         an_update_that_sees_nothing_goes_back,
         an_update_that_loses_the_broker_goes_back,
-        an_update_with_a_new_name_for_an_option_writes_it_once_it_is_kept,
-        a_downgrade_wants_a_word_and_takes_the_old_names_back,
+        an_update_whose_kernel_finds_no_root_goes_back,
     ),
 }
 
@@ -313,7 +314,7 @@ class Lane(threading.Thread):
     def __init__(self, name: str, image: Path, bundles: dict[Variant, Path], only: str) -> None:
         super().__init__(name=name)
         self._image, self._bundles = image, bundles
-        self._cases = [case for case in LANES[name] if not only or only in case.__name__]
+        self._cases = [case for case in LANES[name] if re.search(only, case.__name__)]
         self.passed, self.failures = 0, list[str]()
         self.kept: Path | None = None
 
@@ -374,7 +375,7 @@ def suite() -> int:
         "--image", type=Path, help="an image that is there (with --keys), instead of a new one"
     )
     parser.add_argument("--keys", type=Path, help="the folder of its keys (flash.sh keys)")
-    parser.add_argument("--only", default="", help="cases whose name has this")
+    parser.add_argument("--only", default="", help="cases whose name this pattern is found in")
     chosen = parser.parse_args()
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     need(*PROGRAMS, "rauc", "unsquashfs")

@@ -34,6 +34,10 @@ motion:
 recognition:
   track_gap_s: 10
   visit_end_s: 30
+enrolment:
+  references: 5
+  pose_wait_s: 0
+  timeout_s: 600
 mqtt:
   host: {host}
   port: {port}

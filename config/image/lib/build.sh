@@ -321,8 +321,11 @@ slim() {
         "$root"/usr/share/info/* "$root"/usr/share/lintian "$root"/usr/share/bug "$root"/boot/firmware \
         "$root"/var/lib/dpkg/*-old "$root"/etc/*- "$root"/vmlinuz* "$root"/initrd.img*
     # Debian's packages compile their modules; Porter's and the wheels' are compiled here, since the root is read-only.
-    # By hash: a time of making would say that they are stale.
-    in_root /opt/porter/.venv/bin/python - < "$IMAGE/lib/compile_imported.py" > "$work/compile.log" 2>&1 ||
+    # What is compiled has its source's time in it, so no source may have the time of its making, which squashfs takes.
+    find "$root/opt" "$root/usr/lib/python3" "$root/usr/lib/python3.13" -name '*.py' -newermt "@$SOURCE_DATE_EPOCH" \
+        -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+    # -I: the builder's own PYTHONDONTWRITEBYTECODE is not meant.
+    in_root /opt/porter/.venv/bin/python -I - < "$IMAGE/lib/compile_imported.py" > "$work/compile.log" 2>&1 ||
         failed "compile_imported.py: $(tail -n 3 "$work/compile.log")"
 }
 
