@@ -38,7 +38,7 @@ SIGNS: Mapping[PoseState, str] = {"given": "✓", "asked": "›", "open": "·", 
 ASCII_SIGNS: Mapping[PoseState, str] = {"given": "+", "asked": ">", "open": ".", "skipped": "-"}
 # A frame of an enrolment takes several inferences: longer, on a board that is far too busy, than a question may take,
 # and to give up throws away what the person has given so far. A service that hangs is the watchdog's business.
-SILENCE_S = 60.0
+CAPTURE_SILENCE_S = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """Enrols; 0 done, 1 not agreed or not enrolled, 2 wrong use, 130 interrupted."""
     again = args.again is not None
     label = name(args.again, "--again") if again else name(args.label, "--label")
-    service = client(args, silence_s=SILENCE_S)
+    service = client(args, silence_s=CAPTURE_SILENCE_S)
     what = "who is enrolled" if again else "to be enrolled"
     given = agreement(args, f"Does the person {what} as {label!r} agree to this?")
     request = EnrolRequest(
