@@ -157,6 +157,21 @@ def a_torn_autoboot_txt_boots_the_first_slot(field: Field) -> str:
     return "half a line, zeros: slot a"
 
 
+def a_card_that_lost_its_data_partition_is_tried_again(field: Field) -> str:
+    """Nobody can log in to an emergency shell, and the watchdog would never notice: it restarts by itself."""
+    field.reboot(power_off=True)
+    label = ["sfdisk", "--quiet", "--part-label", str(field.card), "6"]
+    run(*label, "elsewhere")
+    field.machine.start()
+    began = time.monotonic()
+    assert field.machine.wait_off(BOOT_S + 600), "it went off"
+    seconds = time.monotonic() - began
+    field.machine.wait_line("starts again in two minutes", 1)
+    run(*label, "data")
+    assert field.up() == "a"
+    return f"starts again after {seconds:.0f} s"
+
+
 def falls_back(field: Field, variant: Variant, why: str) -> str:
     """Installs it, tries it, waits until it has given up by itself; the old system says why."""
     before = field.identity()
@@ -291,6 +306,7 @@ LANES: dict[str, tuple[Callable[[Field], str], ...]] = {
         installs_that_lose_their_power,
         trials_that_lose_their_power,
         a_torn_autoboot_txt_boots_the_first_slot,
+        a_card_that_lost_its_data_partition_is_tried_again,
         an_update_that_works_is_kept,
         what_was_kept_survives_a_torn_autoboot_txt,
     ),
