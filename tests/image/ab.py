@@ -16,7 +16,6 @@ import shutil
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -327,7 +326,7 @@ LANES: dict[str, tuple[Callable[[Field], str], ...]] = {
 class Lane(threading.Thread):
     """One device and its cases, one after the other; a case that fails leaves the next one a device that is on."""
 
-    def __init__(self, name: str, image: Path, bundles: dict[Variant, Path], only: str) -> None:
+    def __init__(self, name: str, image: Path, bundles: Callable[[Variant], Path], only: str) -> None:
         super().__init__(name=name)
         self._image, self._bundles = image, bundles
         self._cases = [case for case in LANES[name] if re.search(only, case.__name__)]
@@ -370,18 +369,22 @@ class Lane(threading.Thread):
             field.say(f"ok {name} ({time.monotonic() - began:.0f} s): {said}")
 
 
-def updates(image: Path, keys: Path, out: Path) -> dict[Variant, Path]:
-    """The bundle of each variant."""
-    if not (keys / "foreign.cert.pem").exists():
-        with tempfile.TemporaryDirectory() as folder:
-            run(str(REPOSITORY / "flash.sh"), "keys", f"{folder}/keys", "--name", "somebody else")
-            for kind in ("cert", "key"):
-                shutil.copy(f"{folder}/keys/update.{kind}.pem", keys / f"foreign.{kind}.pem")
-    every = [each for each in globals().values() if isinstance(each, Variant)]
-    with ThreadPoolExecutor(2) as pool:
-        return dict(
-            zip(every, pool.map(lambda each: variants.bundle(image, each, keys, out), every), strict=True)
-        )
+class Updates:
+    """The bundle of a variant, made when it is first wanted."""
+
+    def __init__(self, image: Path, keys: Path, out: Path) -> None:
+        self._image, self._keys, self._out = image, keys, out
+        self._one = threading.Lock()
+        if not (keys / "foreign.cert.pem").exists():
+            with tempfile.TemporaryDirectory() as folder:
+                run(str(REPOSITORY / "flash.sh"), "keys", f"{folder}/keys", "--name", "somebody else")
+                for kind in ("cert", "key"):
+                    shutil.copy(f"{folder}/keys/update.{kind}.pem", keys / f"foreign.{kind}.pem")
+
+    def __call__(self, variant: Variant) -> Path:
+        """Its file."""
+        with self._one:
+            return variants.bundle(self._image, variant, self._keys, self._out)
 
 
 def suite() -> int:
@@ -397,8 +400,8 @@ def suite() -> int:
     need(*PROGRAMS, "rauc", "unsquashfs")
     began, out = time.monotonic(), cache() / "image-ab"
     image = chosen.image or built("0.0.1+test", out, "--fast")
-    bundles = updates(image, chosen.keys or out / "keys", out / "bundles")
-    print(f"AB {image.name} and {len(bundles)} updates: made in {time.monotonic() - began:.0f} s", flush=True)
+    bundles = Updates(image, chosen.keys or out / "keys", out / "bundles")
+    print(f"AB {image.name}: made in {time.monotonic() - began:.0f} s", flush=True)
     began = time.monotonic()
     lanes = [Lane(name, image, bundles, chosen.only) for name in LANES]
     if chosen.only:
