@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from tests.image.owner import run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+FLASH = str(Path(__file__).parents[2] / "flash.sh")
 PORTER = Path("opt/porter")
 UNITS = Path("usr/lib/systemd/system")
 NO_FRAME = """
@@ -149,8 +151,25 @@ def bundle(image: Path, variant: Variant, keys: Path, out: Path) -> Path:
             "--key",
             str(keys / f"{variant.key}.key.pem"),
         ]
-        flash = str(Path(__file__).parents[2] / "flash.sh")
-        run(flash, "bundle", "--image", f"{name}.img", *signed, "--out", str(made))
+        run(FLASH, "bundle", "--image", f"{name}.img", *signed, "--out", str(made))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return made
+
+
+class Updates:
+    """The bundle of a variant, made when it is first wanted."""
+
+    def __init__(self, image: Path, keys: Path, out: Path) -> None:
+        self._image, self._keys, self._out = image, keys, out
+        self._one = threading.Lock()
+        if not (keys / "foreign.cert.pem").exists():
+            with tempfile.TemporaryDirectory() as folder:
+                run(FLASH, "keys", f"{folder}/keys", "--name", "somebody else")
+                for kind in ("cert", "key"):
+                    shutil.copy(f"{folder}/keys/update.{kind}.pem", keys / f"foreign.{kind}.pem")
+
+    def __call__(self, variant: Variant) -> Path:
+        """Its file."""
+        with self._one:
+            return bundle(self._image, variant, self._keys, self._out)

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from device.adapters.control_client import SILENCE_S
 from device.cli import main
 from device.commands import enrol
+from device.commands.enrol import CAPTURE_SILENCE_S
 from device.control import (
     Done,
     Enrolled,
@@ -165,6 +167,19 @@ def test_a_refusal_of_the_service_is_shown_with_its_hint(
     shown = capsys.readouterr()
     assert shown.err.endswith("porter: label 'anna' is already taken\n  hint: choose another label\n")
     assert shown.out == ""
+
+
+def test_the_patience_with_a_service_that_captures_is_enrolment_s_own(
+    path: Path, policy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is longer than other commands': to give up would throw away what the person has given."""
+    assert CAPTURE_SILENCE_S > SILENCE_S
+    monkeypatch.setattr("device.commands.enrol.CAPTURE_SILENCE_S", 0.2)
+    with service(path, {"EnrolRequest": []}):
+        assert (
+            main(["enrol", "--label", "anna", "--policy", str(policy), "--socket", str(path), "--yes"]) == 1
+        )
+    assert "said nothing for 0.2 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

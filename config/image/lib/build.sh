@@ -24,7 +24,7 @@ partition. The packages alone take a quarter of an hour the first time; with eve
   --pi-mirror URL           Raspberry Pi's archive (default: archive.raspberrypi.com), for raspios
   --pi-keyring FILE         the keyring that signs it (package raspberrypi-archive-keyring), for raspios
   --cache FOLDER            default: porter-image in your cache folder
-  --fast                    do not run the packages' own set-up scripts: 2 minutes instead of 12, for tests only
+  --fast                    do not run the packages' own set-up scripts: minutes, not a quarter of an hour; for tests only
   --config FILE, --wifi-file FILE, --ssh-key FILE, --hostname NAME, --timezone ZONE, --secrets FOLDER
                             settings of one device, as for `./flash.sh write`
 
@@ -139,7 +139,7 @@ base_root() {
         say "the root of packages: from the cache"
         return
     fi
-    say "the root of packages: $( [ -n "$fast" ] && echo 2 || echo 12 ) minutes the first time"
+    say "the root of packages: $( [ -n "$fast" ] && echo some minutes || echo a quarter of an hour and more ) the first time"
     sources=("deb [signed-by=$DEBIAN_KEYRING] $mirror $suite main non-free-firmware")
     [ "$flavour" = debian ] || sources+=("deb [signed-by=$pi_keyring] $pi_mirror $suite main")
     local options=(--architectures=arm64 --variant="$([ -n "$fast" ] && echo extract || echo minbase)"

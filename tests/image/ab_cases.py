@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cases of `make image-ab`, in the order of LANES: each goes on from what the one before left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from tests.image import variants
+from tests.image.card import partitions, put_fat_file
+from tests.image.checks import Rig, somebody_enrols_over_the_control_socket_and_is_matched_at_the_broker
+from tests.image.field import BOOT_S
+from tests.image.owner import SLOW_HZ, run
+from tests.image.variants import Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.image.field import Field
+
+GOOD = Variant("0.0.2+test")
+WITHOUT_DETECTOR = Variant("0.0.3+test", variants.without_detector)
+WITHOUT_FRAMES = Variant("0.0.4+test", variants.camera_that_never_gives_a_frame)
+HANGING = Variant("0.0.5+test", variants.first_process_that_dies)
+PANICKING = Variant("0.0.6+test", boot=variants.initramfs_cut_short)
+IMPATIENT = Variant("0.0.7+test", variants.impatient)
+OLDER = Variant("0.0.0+test")
+FOREIGN = Variant("0.0.8+test", key="foreign")
+RENAMING = Variant("0.0.9+test", variants.option_with_a_new_name)
+
+# What the console says on a first boot, and how many seconds after that the power goes.
+FIRST_BOOT_MOMENTS = (
+    ("Run /init", 0),
+    ("systemd\\[1\\]: Detected architecture", 0),
+    ("porter-first-boot|Porter: settings", 1),
+)
+# What porter update prints, and how many seconds after that the power goes.
+MOMENTS = (("0 %", 0), ("50 %", 0), ("50 %", 8), ("80 %", 0), ("80 %", 3), ("installed;", 0))
+# What the console says in a boot that tries an update.
+TRIAL_MOMENTS = (("Run /init", 0), ("systemd\\[1\\]: Detected architecture", 3))
+cuts: list[str] = []
+enrolled = threading.Event()
+
+
+def cut(field: Field, what: str) -> None:
+    """The power of it is gone; counted."""
+    field.machine.kill()
+    cuts.append(f"{field.name}: {what}")
+    field.say(f"power cut {len(cuts)}: {what}")
+
+
+def first_boots_that_lose_their_power(field: Field) -> str:
+    """The card is new: the data partition grows, keys are made, settings are taken. The next boot goes on."""
+    for pattern, seconds in FIRST_BOOT_MOMENTS:
+        field.machine.start()
+        field.machine.wait_line(pattern, BOOT_S)
+        time.sleep(seconds)
+        cut(field, f"a first boot, {seconds} s after {pattern!r}")
+    assert field.up() == "a"
+    field.machine.wait(lambda: "online" if "online" in field.owner.said("/status") else "", "online", BOOT_S)
+    left = set(field.ssh("sudo ls /boot/autoboot/porter").split())
+    # wifi.conf is wrong on purpose.
+    assert left == {"README.txt", "problems.txt", "wifi.conf"}, left
+    return f"{len(FIRST_BOOT_MOMENTS)} moments, then online"
+
+
+def somebody_enrols(field: Field) -> str:
+    """So that there is a gallery that no update may lose. Alone: emulators that share the cores are too slow for it."""
+    try:
+        rig = Rig(field.machine, field.owner)
+        said = somebody_enrols_over_the_control_socket_and_is_matched_at_the_broker(rig)
+        # From here on the device is rarely looked at, and often waited for.
+        field.ssh(f"sudo sed -i 's/rate_hz: .*/rate_hz: {SLOW_HZ}/' /etc/porter/porter.yaml")
+        field.ssh("sudo systemctl restart porter-vision", seconds=400)
+        return said
+    finally:
+        enrolled.set()
+
+
+def updates_that_are_not_for_this_device_are_refused(field: Field) -> str:
+    """Before anything is written: signed by another, older, cut short, not there."""
+    before = field.identity()
+    short = field.folder / "short.raucb"
+    short.write_bytes(field.bundle(GOOD).read_bytes()[:3_000_000])
+    refused = {
+        "signed by another": (field.url(FOREIGN), "no update that this device takes"),
+        "older": (field.url(OLDER), "is older than"),
+        "cut short": (field.url(short), "no update that this device takes"),
+        "not there": (field.url(field.folder / "nothing.raucb"), "no update that this device takes"),
+    }
+    for what, (url, expected) in refused.items():
+        said = field.ssh(f"sudo porter update {url} 2>&1; echo code=$?", seconds=300)
+        assert expected in said, (what, said)
+        assert "code=2" in said, (what, said)
+    assert field.identity() == before
+    assert "no update was installed" in field.status()
+    return f"{len(refused)} refused"
+
+
+def installs_that_lose_their_power(field: Field) -> str:
+    """The power goes at each moment of an install; each time the old system is there, and nothing is lost."""
+    before = field.identity()
+    for moment, seconds in MOMENTS:
+        said = field.install_until(GOOD, moment)
+        time.sleep(seconds)
+        cut(field, f"an install, {seconds} s after {said!r}")
+        assert field.up() == "a", moment
+        assert field.identity() == before, moment
+    return f"{len(MOMENTS)} moments, slot a runs after each"
+
+
+def trials_that_lose_their_power(field: Field) -> str:
+    """Installed, rebooted, and the power goes before anything was decided."""
+    before = field.identity()
+    for pattern, seconds in TRIAL_MOMENTS:
+        field.install(GOOD)
+        field.reboot()
+        field.machine.start()
+        assert field.machine.partition == 3
+        field.machine.wait_line(pattern, BOOT_S)
+        time.sleep(seconds)
+        cut(field, f"a boot that tries an update, {seconds} s after {pattern!r}")
+        assert field.up() == "a"
+        assert field.identity() == before
+        field.wait_status("fell back")
+    return field.last()
+
+
+def a_torn_autoboot_txt_boots_the_first_slot(field: Field) -> str:
+    """Each torn length is a unit test of the firmware's rules and of the backend; here the card really has one."""
+    field.reboot(power_off=True)
+    before = None
+    for torn in (b"[all]\ntryboot_a_b=1\nboot_part", b"\0" * 64):
+        file = field.folder / "autoboot.txt"
+        file.write_bytes(torn)
+        put_fat_file(field.card, partitions(field.card)[1], file, "autoboot.txt")
+        assert field.up() == "a", torn
+        now = field.identity()
+        before = before or now
+        assert now == before
+        field.machine.kill()
+    field.up()
+    return "half a line, zeros: slot a"
+
+
+def a_card_that_lost_its_data_partition_is_tried_again(field: Field) -> str:
+    """Nobody can log in to an emergency shell, and the watchdog would never notice: it restarts by itself."""
+    field.reboot(power_off=True)
+    label = ["sfdisk", "--quiet", "--part-label", str(field.card), "6"]
+    run(*label, "elsewhere")
+    try:
+        field.machine.start()
+        began = time.monotonic()
+        assert field.machine.wait_off(BOOT_S + 600), "it went off"
+        seconds = time.monotonic() - began
+        field.machine.wait_line("starts again in two minutes", 1)
+    finally:
+        field.machine.kill()
+        run(*label, "data")
+    assert field.up() == "a"
+    return f"starts again after {seconds:.0f} s"
+
+
+def falls_back(field: Field, variant: Variant, why: str) -> str:
+    """Installs it, tries it, waits until it has given up by itself; the old system says why."""
+    before = field.identity()
+    field.install(variant)
+    field.reboot()
+    began = time.monotonic()
+    field.machine.start()
+    assert field.machine.partition == 3
+    field.machine.wait_off(900)
+    seconds = time.monotonic() - began
+    assert field.up() == "a"
+    assert field.identity() == before
+    field.wait_status("fell back")
+    assert why in field.last(), field.last()
+    return f"back after {seconds:.0f} s; {field.last()}"
+
+
+def an_update_whose_kernel_finds_no_root_goes_back(field: Field) -> str:
+    """It panics, and the panic reboots."""
+    return falls_back(field, PANICKING, "did not come up")
+
+
+def an_update_that_hangs_goes_back(field: Field) -> str:
+    """systemd is gone and nothing feeds the hardware watchdog any more: QEMU's, in place of the board's."""
+    return falls_back(field, HANGING, "did not come up")
+
+
+def an_update_whose_service_does_not_start_goes_back(field: Field) -> str:
+    """At once: systemd has given up on it."""
+    return falls_back(field, WITHOUT_DETECTOR, "porter-vision")
+
+
+def an_update_that_sees_nothing_goes_back(field: Field) -> str:
+    """Both services run, and the camera gives no frame."""
+    return falls_back(field, WITHOUT_FRAMES, "no frame")
+
+
+def an_update_that_loses_the_broker_goes_back(field: Field) -> str:
+    """The broker was reached before, and is not with the update."""
+    field.machine.wait(
+        lambda: "ok" if "connected" in field.ssh("sudo porter status", good=False) else "",
+        "the broker",
+        field.machine.uptime_s() + BOOT_S,
+    )
+    before = field.identity()
+    field.install(IMPATIENT)
+    field.owner.stop_broker()
+    try:
+        field.reboot()
+        field.machine.start()
+        assert field.machine.partition == 3
+        field.machine.wait_off(900)
+        assert field.up() == "a"
+    finally:
+        field.owner.start_broker()
+    assert field.identity() == before
+    field.wait_status("fell back")
+    assert "broker" in field.last(), field.last()
+    return field.last()
+
+
+def is_kept(field: Field, variant: Variant, option: str = "") -> str:
+    """Installed, tried, kept, and the power fails as it is; it boots again, with all that was there."""
+    before, names = field.identity(names=False), field.identity()
+    field.install(variant, option)
+    field.reboot()
+    slot = field.up()
+    assert field.identity() == names
+    field.machine.wait_line("update_kept", BOOT_S)
+    cut(field, "autoboot.txt was just written by porter commit, which may not have remembered that yet")
+    assert field.up() == slot
+    field.wait_status(": kept")
+    assert field.identity(names=False) == before
+    heard = field.owner.heard("/match")
+    if not heard:
+        return f"slot {slot}: {field.last()}"
+    field.machine.wait(
+        lambda: str(field.owner.heard("/match")[len(heard) :] or ""),
+        "a match",
+        field.machine.uptime_s() + BOOT_S,
+    )
+    return f"slot {slot}: {field.last()}; matched again"
+
+
+def an_update_that_works_is_kept(field: Field) -> str:
+    """And changes nothing."""
+    before = field.identity()
+    said = is_kept(field, GOOD)
+    assert field.identity() == before
+    return said
+
+
+def an_update_with_a_new_name_for_an_option_writes_it_once_it_is_kept(field: Field) -> str:
+    """Not before (`is_kept` looks at it in the trial), and the old file stays beside it."""
+    old = field.ssh("cat /etc/porter/porter.yaml")
+    said = is_kept(field, RENAMING)
+    assert field.ssh("cat /etc/porter/porter.yaml") == old.replace("enabled: false", "gate: false")
+    assert field.ssh("cat /etc/porter/porter.yaml.before-*") == old
+    return said
+
+
+def a_downgrade_wants_a_word_and_takes_the_old_names_back(field: Field) -> str:
+    """The older version knows the file again."""
+    said = field.ssh(f"sudo porter update {field.url(GOOD)} 2>&1; echo code=$?", seconds=300)
+    assert "is older than" in said, said
+    assert "code=2" in said, said
+    field.install(GOOD, "--allow-downgrade")
+    field.reboot()
+    slot = field.up()
+    field.wait_status(": kept")
+    assert "enabled: false" in field.ssh("cat /etc/porter/porter.yaml")
+    return f"slot {slot}: {field.last()}"
+
+
+def what_was_kept_survives_a_torn_autoboot_txt(field: Field) -> str:
+    """The first slot's old system is still whole; the next update mends the file."""
+    field.reboot(power_off=True)
+    file = field.folder / "autoboot.txt"
+    file.write_bytes(b"[all]\n")
+    put_fat_file(field.card, partitions(field.card)[1], file, "autoboot.txt")
+    assert field.up() == "a"
+    field.install(GOOD)
+    field.reboot()
+    assert field.up() == "b"
+    field.wait_status(": kept")
+    return field.last()
+
+
+LANES: dict[str, tuple[Callable[[Field], str], ...]] = {
+    "power": (
+        first_boots_that_lose_their_power,
+        installs_that_lose_their_power,
+        trials_that_lose_their_power,
+        a_torn_autoboot_txt_boots_the_first_slot,
+        a_card_that_lost_its_data_partition_is_tried_again,
+        an_update_that_works_is_kept,
+        what_was_kept_survives_a_torn_autoboot_txt,
+    ),
+    "updates": (
+        somebody_enrols,
+        updates_that_are_not_for_this_device_are_refused,
+        an_update_with_a_new_name_for_an_option_writes_it_once_it_is_kept,
+        a_downgrade_wants_a_word_and_takes_the_old_names_back,
+        an_update_that_hangs_goes_back,
+        an_update_whose_service_does_not_start_goes_back,
+        an_update_that_sees_nothing_goes_back,
+        an_update_that_loses_the_broker_goes_back,
+        an_update_whose_kernel_finds_no_root_goes_back,
+    ),
+}
