@@ -3,7 +3,7 @@
 fails at every kind of moment.
 
 Two devices are played at once, each with a card, a broker and a web server that has its updates; what is tried on which
-in `ab_cases`. The updates are made of the image under test (`variants`). A power cut is kill -9 of the machine:
+is in `ab_cases`. The updates are made of the image under test (`variants`). A power cut is kill -9 of the machine:
 what the guest had written is there, and the tryboot flag is gone. Every moment that is tried is printed and counted.
 """
 
