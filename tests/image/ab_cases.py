@@ -11,7 +11,7 @@ from tests.image import variants
 from tests.image.card import partitions, put_fat_file
 from tests.image.checks import Rig, somebody_enrols_over_the_control_socket_and_is_matched_at_the_broker
 from tests.image.field import BOOT_S
-from tests.image.owner import SLOW_HZ, run
+from tests.image.owner import run
 from tests.image.variants import Variant
 
 if TYPE_CHECKING:
@@ -69,11 +69,7 @@ def somebody_enrols(field: Field) -> str:
     """So that there is a gallery that no update may lose. Alone: emulators that share the cores are too slow for it."""
     try:
         rig = Rig(field.machine, field.owner)
-        said = somebody_enrols_over_the_control_socket_and_is_matched_at_the_broker(rig)
-        # From here on the device is rarely looked at, and often waited for.
-        field.ssh(f"sudo sed -i 's/rate_hz: .*/rate_hz: {SLOW_HZ}/' /etc/porter/porter.yaml")
-        field.ssh("sudo systemctl restart porter-vision", seconds=400)
-        return said
+        return somebody_enrols_over_the_control_socket_and_is_matched_at_the_broker(rig)
     finally:
         enrolled.set()
 
