@@ -36,7 +36,7 @@ demo: $(VENV)/base.stamp ## watch the main job: enrol, leave, come back, be matc
 	$(BIN)/porter demo
 
 test: $(VENV)/test.stamp ## all tests that need nothing but Python
-	$(BIN)/python -m pytest -m "not system"
+	$(BIN)/python -m pytest -m "not system" -n 2 --dist loadfile
 
 system: $(VENV)/test.stamp ## both services against a real mosquitto (apt install mosquitto mosquitto-clients faketime rauc dbus)
 	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || { echo "mosquitto is missing: apt install mosquitto" >&2; exit 2; }

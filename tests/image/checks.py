@@ -212,10 +212,13 @@ def identify_lets_the_boards_led_blink(rig: Rig) -> str:
         assert seen == ([leds] if name == "porter-forward" else []), (name, seen)
     assert "[heartbeat]" in rig.ssh(f"cat {led}/trigger")
     # Watched from inside: ssh takes seconds here.
-    watch = f"""end=$(($(date +%s) + 45)); cd {led}
+    watch = f"""end=$(($(date +%s) + 60)); blinked=; cd {led}
         while [ "$(date +%s)" -lt $end ]; do
             read -r trigger < trigger; read -r light < brightness
-            case $trigger in *"[timer]"*) echo "timer $light" ;; *"[heartbeat]"*) echo heartbeat ;; esac
+            case $trigger in
+            *"[timer]"*) echo "timer $light"; blinked=1 ;;
+            *"[heartbeat]"*) echo heartbeat; [ -z "$blinked" ] || break ;;
+            esac
             sleep 0.2
         done"""
     with ThreadPoolExecutor(1) as pool:

@@ -138,6 +138,10 @@ class Machine:
     def ssh_options(self, key: Path) -> list[str]:
         """What comes between `ssh` and the command."""
         options = (
+            # One connection for all: each of its own would cost the emulated sshd some seconds.
+            "ControlMaster=auto",
+            f"ControlPath={self.log.parent}/ssh-%p",
+            "ControlPersist=yes",
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
             "LogLevel=ERROR",

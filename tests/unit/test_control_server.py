@@ -9,6 +9,8 @@ import socket
 import stat
 import subprocess
 from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,7 +35,6 @@ from device.errors import InputError, PorterError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 PAUSED = Done(Switched("paused", changed=True))
 PROGRESS = Progress("come closer", 1, 5, 60.0)
@@ -395,12 +396,10 @@ def test_only_owner_and_group_may_connect(path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody outside the group")
-def test_the_group_is_let_in_and_everybody_else_kept_out(path: Path) -> None:
-    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
-        folder.chmod(0o711)
+def test_the_group_is_let_in_and_everybody_else_kept_out() -> None:
     program = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
 
-    def connect(group: int) -> subprocess.CompletedProcess[str]:
+    def connect(path: Path, group: int) -> subprocess.CompletedProcess[str]:
         words = ["/usr/bin/env", "python3", "-c", program, str(path)]
         return subprocess.run(
             words,
@@ -413,10 +412,14 @@ def test_the_group_is_let_in_and_everybody_else_kept_out(path: Path) -> None:
             cwd="/",
         )
 
-    with serving(path):
-        os.chown(path, -1, 54321)
-        assert connect(54321).returncode == 0
-        assert "PermissionError" in connect(65534).stderr
+    # Not in `tmp_path`, which is in folders that are root's alone.
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "control.sock"
+        Path(folder).chmod(0o711)
+        with serving(path):
+            os.chown(path, -1, 54321)
+            assert connect(path, 54321).returncode == 0
+            assert "PermissionError" in connect(path, 65534).stderr
 
 
 def test_a_stale_socket_is_replaced(path: Path) -> None:
