@@ -36,7 +36,7 @@ class Field:
         with self.card.open("r+b") as opened:
             opened.truncate(CARD_BYTES)
         self.owner = Owner(folder)
-        # Two such machines on two cores: with two emulated ones each they would mostly wait for one another.
+        # Several such machines on two cores: with two emulated ones each they would mostly wait for one another.
         self.machine = Machine(self.card, folder / "console.log", cores=1)
         self._port = free_ports()[2]
         self._files: dict[str, Path] = {}

@@ -52,7 +52,8 @@ class Machine:
         (folder / "kernel").write_bytes(loaded.kernel)
         (folder / "initramfs").write_bytes(loaded.initramfs)
         line = re.sub(r"console=\S+\s*|\bquiet\b\s*", "", loaded.command_line)
-        line = f"{line} bootpart={loaded.partition} console={CONSOLE} {extra}"
+        # The kernel's own page tables would make QEMU forget its translations at every system call: a third of a boot.
+        line = f"{line} bootpart={loaded.partition} console={CONSOLE} kpti=off {extra}"
         board = ["virt", "-cpu", "cortex-a72", "-smp", str(self.cores), "-m", str(self.memory_mb)]
         command = ["qemu-system-aarch64", "-M", *board, "-dtb", str(with_led(board, folder / "tree"))]
         command += ["-accel", "tcg,thread=multi", "-nographic", "-no-reboot"]
