@@ -30,7 +30,7 @@ from tests.image.ab_cases import (
     somebody_enrols,
 )
 from tests.image.field import Field
-from tests.image.owner import QUICK_HZ, SLOW_HZ
+from tests.image.owner import FACES, NOBODY
 from tests.image.variants import Updates
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Lane(threading.Thread):
         if not {somebody_enrols, first_boots_that_lose_their_power} & set(self._cases):
             enrolled.wait(1800)
         folder = Path(tempfile.mkdtemp(prefix=f"porter-ab-{self.name}-"))
-        rate_hz = QUICK_HZ if somebody_enrols in self._cases else SLOW_HZ
-        field = Field(self.name, self._image, self._bundles, folder, rate_hz)
+        view = FACES if somebody_enrols in self._cases else NOBODY
+        field = Field(self.name, self._image, self._bundles, folder, view)
         try:
             for case in self._cases:
                 self._try(case, field)

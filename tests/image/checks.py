@@ -130,6 +130,17 @@ def it_has_the_name_and_the_time_zone_of_the_card(rig: Rig) -> str:
     machine_id = rig.ssh("cat /etc/machine-id").strip()
     assert re.fullmatch("[0-9a-f]{32}", machine_id)
     assert machine_id == rig.ssh("cat /data/machine-id").strip()
+    # As if the initramfs had not been able to read it: systemd would delete the key of all sealed credentials.
+    other = (
+        f"echo {'0' * 31}1 | sudo tee /run/other > /dev/null; sudo mount --bind /run/other /etc/machine-id"
+    )
+    assert (
+        rig.ssh(f"{other}; sudo /usr/lib/porter/machine-id 2>&1; cat /etc/machine-id").split()[-1]
+        == machine_id
+    )
+    assert rig.ssh("systemctl is-active porter-machine-id").strip() == "active"
+    rig.ssh("sudo umount /etc/machine-id; sudo umount /etc/machine-id; sudo rm /run/other")
+    assert rig.ssh("cat /etc/machine-id").strip() == machine_id
     return machine_id[:6] + "..."
 
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 import http.server
 import re
 import subprocess
+import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from device.loopback import free_ports
 from tests.image.machine import Machine
@@ -17,18 +18,21 @@ from tests.image.owner import HOST, Owner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.image.owner import View
     from tests.image.variants import Variant
 
 CARD_BYTES = 3 * 1024**3
 BOOT_S = 1200.0
 INSTALL_S = 1200.0
+# A program of Python's takes seconds there: asking without a pause would leave the device no time for its work.
+POLL_S = 10.0
 
 
 class Field:
     """The device, and what its owner does with it."""
 
     def __init__(
-        self, name: str, image: Path, bundles: Callable[[Variant], Path], folder: Path, rate_hz: float
+        self, name: str, image: Path, bundles: Callable[[Variant], Path], folder: Path, view: View
     ) -> None:
         self.name, self.folder, self.bundle = name, folder, bundles
         self.card = folder / "card.img"
@@ -41,10 +45,10 @@ class Field:
         self._port = free_ports()[2]
         self._files: dict[str, Path] = {}
         serving = type("Serving", (Ranges,), {"files": self._files})
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), serving)
+        self._server = Server(("127.0.0.1", self._port), serving)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.owner.start_broker()
-        self.owner.put_settings(self.card, rate_hz)
+        self.owner.put_settings(self.card, view)
 
     def say(self, text: str) -> None:
         """One line of the suite's output."""
@@ -67,6 +71,16 @@ class Field:
         self.machine.wait(lambda: self.ssh("echo up", good=False), "a login", BOOT_S)
         return {2: "a", 3: "b"}[self.machine.partition]
 
+    def well(self) -> None:
+        """Waits until both services run: what is sealed could be opened."""
+        both = "systemctl is-active porter-vision porter-forward && echo both"
+        self.machine.wait(
+            lambda: "ok" if "both" in self.ssh(both, good=False) else "",
+            "both services",
+            self.machine.uptime_s() + BOOT_S,
+            every_s=POLL_S,
+        )
+
     def status(self) -> str:
         """What the device says of its slots."""
         return self.ssh("sudo porter update --status")
@@ -81,6 +95,7 @@ class Field:
             lambda: "ok" if text in self.ssh("sudo porter update --status", good=False) else "",
             text,
             self.machine.uptime_s() + BOOT_S,
+            every_s=POLL_S,
         )
 
     def identity(self, *, names: bool = True) -> str:
@@ -88,7 +103,9 @@ class Field:
 
         names: with the configuration's file, into which an update that is kept may write new names of options.
         """
-        files = "/data/ssh/ssh_host_ed25519_key" + (" /etc/porter/porter.yaml" if names else "")
+        files = "/data/ssh/ssh_host_ed25519_key /data/systemd/credential.secret" + (
+            " /etc/porter/porter.yaml" if names else ""
+        )
         # The vision service makes the ledger when it first starts: none is the same as an empty one.
         ledger = "sudo cat /data/porter/consent-ledger.jsonl 2>/dev/null | sha256sum"
         return self.ssh(f"cat /data/machine-id /data/hostname; sudo sha256sum {files}; {ledger}")
@@ -133,6 +150,15 @@ def _reap(process: subprocess.Popen[str]) -> None:
         process.wait(INSTALL_S)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """One that says nothing of devices that lose their power while they read."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Only that is no news."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Ranges(http.server.BaseHTTPRequestHandler):

@@ -117,14 +117,14 @@ class Machine:
             lambda: next((text for _, text in self.lines if re.search(pattern, text)), ""), pattern, seconds
         )
 
-    def wait(self, found: Callable[[], str], what: str, seconds: float) -> str:
+    def wait(self, found: Callable[[], str], what: str, seconds: float, *, every_s: float = 0.5) -> str:
         """What `found` returned as soon as it was not empty."""
         while not (said := found()):
             if not self.on():
                 raise AssertionError(f"the machine went off while waiting for {what}; see {self.log}")
             if self.uptime_s() > seconds:
                 raise AssertionError(f"waited {seconds:g} s in vain for {what}; see {self.log}")
-            time.sleep(0.5)
+            time.sleep(every_s)
         return said
 
     def open_ssh(self) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from device.loopback import free_ports
@@ -23,14 +24,14 @@ device:
   id: {device}
 camera:
   source: files
-  path: /opt/porter/device/demo_data
+  path: {view.path}
   width_px: 640
   height_px: 480
-  rate_hz: {rate_hz}
+  rate_hz: {view.rate_hz:g}
   stall_after_s: 20
 motion:
-  enabled: false
-# Under emulation a frame takes a second or two: a face is still the same when it comes again.
+  enabled: {view.motion}
+# Under emulation a frame with a face takes seconds: a face is still the same when it comes again.
 recognition:
   track_gap_s: 10
   visit_end_s: 30
@@ -42,7 +43,23 @@ mqtt:
   host: {host}
   port: {port}
 """
-QUICK_HZ, SLOW_HZ = 2.0, 0.2
+SLOW_HZ = (
+    0.125  # of faces, for a device that has other things to do; `track_gap_s` is longer than one frame of it
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the device's camera shows."""
+
+    path: str
+    rate_hz: float
+    motion: str  # whether the motion gate is on
+
+
+FACES = View("/opt/porter/device/demo_data", 2.0, "false")
+# Debian's logo: frames that come, and cost nothing.
+NOBODY = View("/usr/share/pixmaps/debian-logo.png", 1.0, "true")
 
 
 class Owner:
@@ -120,9 +137,9 @@ class Owner:
         """The same, of topics whose payload is an object."""
         return [json.loads(payload) for payload in self.said(suffix) if payload]
 
-    def put_settings(self, image: Path, rate_hz: float = QUICK_HZ) -> None:
+    def put_settings(self, image: Path, view: View = FACES) -> None:
         """What the owner puts onto the card, from a computer with Windows: its line ends, its names."""
-        yaml = YAML.format(device=DEVICE, host=HOST, port=self.port, rate_hz=rate_hz)
+        yaml = YAML.format(device=DEVICE, host=HOST, port=self.port, view=view)
         settings = {
             "porter.yaml": yaml.replace("\n", "\r\n").encode(),
             "hostname.txt": b"Front-Door\r\n",

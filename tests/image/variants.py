@@ -36,10 +36,13 @@ FilesCamera.capture = _none
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One update. root, boot: what is done to the unpacked root, and to the boot partition's file system."""
+    """One update. root, boot: what is done to the unpacked root, and to the boot partition's file system.
+
+    root: None leaves all of it as it is, even its version: for an update that no device gets to run.
+    """
 
     version: str
-    root: Callable[[Path], None] = lambda _: None
+    root: Callable[[Path], None] | None = lambda _: None
     boot: Callable[[Path], None] = lambda _: None
     key: str = "update"
 
@@ -117,6 +120,18 @@ def initramfs_cut_short(boot: Path) -> None:
         put_fat_file(boot, whole, Path(half.name), "initrd.img")
 
 
+def change_root(old: Path, version: str, edit: Callable[[Path], None], new: Path) -> None:
+    """Unpacks the root, does that to it, and packs it under another version."""
+    with tempfile.TemporaryDirectory(dir=new.parent) as folder:
+        root = Path(folder) / "root"
+        run("unsquashfs", "-quiet", "-no-progress", "-d", str(root), str(old))
+        edit(root)
+        release = root / "usr/lib/os-release"
+        release.write_text(re.sub(r'VERSION_ID="[^"]*"', f'VERSION_ID="{version}"', release.read_text()))
+        packing = ("-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "1", "-no-exports")
+        run("mksquashfs", str(root), str(new), *packing)
+
+
 def bundle(image: Path, variant: Variant, keys: Path, out: Path) -> Path:
     """The update of that variant, made out of `image` and what lies beside it. From `out` where it is newer."""
     made = out / f"{variant.version}.raucb"
@@ -130,16 +145,12 @@ def bundle(image: Path, variant: Variant, keys: Path, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="variant-", dir=out))
     try:
-        root, name = folder / "root", folder / "update"
-        run("unsquashfs", "-quiet", "-no-progress", "-d", str(root), str(parts["root.squashfs"]))
-        variant.root(root)
-        release = root / "usr/lib/os-release"
-        release.write_text(
-            re.sub(r'VERSION_ID="[^"]*"', f'VERSION_ID="{variant.version}"', release.read_text())
-        )
-        packing = ("-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "1", "-no-exports")
-        run("mksquashfs", str(root), f"{name}.root.squashfs", *packing)
-        shutil.rmtree(root)
+        name = folder / "update"
+        packed = Path(f"{name}.root.squashfs")
+        if variant.root is None:
+            packed.symlink_to(parts["root.squashfs"])
+        else:
+            change_root(parts["root.squashfs"], variant.version, variant.root, packed)
         shutil.copy(parts["boot.vfat"], f"{name}.boot.vfat")
         variant.boot(Path(f"{name}.boot.vfat"))
         board = parts["compatible"].read_text().splitlines()[0]

@@ -103,7 +103,7 @@ filename=root.img
 [image.boot]
 filename=boot.img
 X
-    said=$(rauc bundle --cert="$cert" --key="$key" "$folder/in" "$folder/update.raucb" 2>&1) ||
+    said=$(rauc bundle --cert="$cert" --key="$key" --mksquashfs-args="-comp zstd -Xcompression-level 3" "$folder/in" "$folder/update.raucb" 2>&1) ||
         failed "rauc bundle: $(echo "$said" | tail -n 2)"
     mv "$folder/update.raucb" "$target"
     say "$target: $(($(stat -c %s "$target") / 1048576)) MB for $board"
