@@ -84,6 +84,29 @@ def test_an_install_waits_for_a_rauc_that_is_busy_with_a_question() -> None:
     assert shown == [0, 40, 100]
 
 
+def test_a_bundle_whose_block_device_somebody_closed_is_opened_again() -> None:
+    """Seen in an emulator (make image-ab), some seconds after a boot: once, and not again."""
+
+    class Gone(ScriptedRauc):
+        def run(self, *arguments: str) -> Iterator[str]:
+            if not self.asked:
+                self.asked.append(arguments)
+                reason = (
+                    "Failed to load dm table: Argument list too long, check DM_VERITY, DM_CRYPT or CRYPTO_AES"
+                )
+                raise StorageError(f"rauc install: Failed mounting bundle: {reason} kernel options.")
+            yield from super().run(*arguments)
+
+    rauc, waits, shown = Gone(), list[float](), list[int]()
+    RaucSlots(rauc.run, waits.append).install("http://host/u.raucb", lambda percent, _: shown.append(percent))
+    assert (len(rauc.asked), len(waits), shown) == (2, 1, [0, 40, 100])
+    broken = ScriptedRauc()
+    broken.broken = "Failed mounting bundle: Failed to load dm table: Argument list too long"
+    with pytest.raises(StorageError, match="dm table"):
+        RaucSlots(broken.run, waits.append).install("http://host/u.raucb", lambda *_: None)
+    assert len(waits) == 4
+
+
 def test_a_rauc_that_has_yet_to_start_is_waited_for_less_often() -> None:
     """Each such question takes D-Bus 25 s to give up."""
     rauc, waits = ScriptedRauc(), list[float]()
