@@ -22,7 +22,7 @@ REASON = "LastError:"
 # RAUC's service does one thing at a time, and says this while it does another.
 BUSY = "already processing"
 # A bundle from a URL comes as a network block device, which is gone as soon as anybody who opened it closes it (RAUC's
-# src/nbd.c, DISCONNECT_ON_CLOSE). Where that was not RAUC, the device is empty when the kernel wants to check it.
+# src/nbd.c, DISCONNECT_ON_CLOSE). Most likely that was udev where the kernel then says this: not proven.
 GONE = "Failed to load dm table: Argument list too long"
 # What passes by itself, and how often it is tried again: the service is busy, or (D-Bus, after 25 s) has yet to start.
 PASSING = {BUSY: 60, "Timeout was reached": 4, "StartServiceByName": 4, GONE: 3}

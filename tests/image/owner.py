@@ -43,9 +43,8 @@ mqtt:
   host: {host}
   port: {port}
 """
-SLOW_HZ = (
-    0.125  # of faces, for a device that has other things to do; `track_gap_s` is longer than one frame of it
-)
+# Of faces, for a device that has other things to do; `track_gap_s` is longer than one frame of it.
+SLOW_HZ = 0.125
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def test_an_install_waits_for_a_rauc_that_is_busy_with_a_question() -> None:
 
 
 def test_a_bundle_whose_block_device_somebody_closed_is_opened_again() -> None:
-    """Seen in an emulator (make image-ab), some seconds after a boot: once, and not again."""
+    """Seen in an emulator (make image-ab) some seconds after a boot; three more tries, then its reason."""
 
     class Gone(ScriptedRauc):
         def run(self, *arguments: str) -> Iterator[str]:
