@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 REASON = "LastError:"
 # RAUC's service does one thing at a time, and says this while it does another.
 BUSY = "already processing"
-# A bundle from a URL comes as a network block device, which is gone as soon as anybody who opened it closes it (RAUC's
-# src/nbd.c, DISCONNECT_ON_CLOSE). Most likely that was udev where the kernel then says this: not proven.
+# A bundle from a URL comes as a network block device, which is gone as soon as the last who opened it closes it. Where
+# that was udev, before RAUC had opened it, the kernel says this (https://github.com/rauc/rauc/pull/1741).
 GONE = "Failed to load dm table: Argument list too long"
 # What passes by itself, and how often it is tried again: the service is busy, or (D-Bus, after 25 s) has yet to start.
 PASSING = {BUSY: 60, "Timeout was reached": 4, "StartServiceByName": 4, GONE: 3}
 AGAIN_S = 2.0
+BACKEND = "/usr/lib/porter/tryboot-backend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,15 @@ def run_rauc(*arguments: str) -> Iterator[str]:
         raise StorageError(f"rauc {arguments[0]}: {(reasons or last)[-1]}")
 
 
+def choice_lost(backend: str = BACKEND) -> bool:
+    """Whether autoboot.txt names no slot any more, so that the first one boots. False where it cannot be asked."""
+    try:
+        done = subprocess.run([backend, "named"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and not done.stdout.strip()
+
+
 class RaucSlots:
     """What RAUC knows and does. run(*arguments) is the command, or a test's."""
 
@@ -128,6 +138,11 @@ class RaucSlots:
     def keep(self) -> None:
         """The slot that runs is the one from now on. Raises StorageError."""
         for _ in self._patiently("status", "mark-good"):
+            pass
+
+    def try_other(self) -> None:
+        """The next reboot tries the slot that does not run. Raises StorageError."""
+        for _ in self._patiently("status", "mark-active", "other"):
             pass
 
     def _patiently(self, *arguments: str) -> Iterator[str]:

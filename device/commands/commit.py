@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from device.adapters.board_pi import bootloader_built_s
 from device.adapters.clock import SystemClock
-from device.adapters.slots_rauc import RaucSlots
+from device.adapters.slots_rauc import RaucSlots, choice_lost
 from device.adapters.units_systemd import SystemdUnits
 from device.commands.common import add_service_arguments, client
 from device.commands.configured import DEFAULT_CONFIG, service_config, there
@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     decision = Decision(rauc, slots, version, boot, book, lambda: new_names(args.config, version), doubt)
     if not decision.slots.trial:
         decision.settle()
+        decision.regain(choice_lost, reboot)
         return 0
     record = decision.begin()
     health = Health(args, broker=record.broker)
@@ -228,6 +229,26 @@ class Decision:
             word = found.outcome.replace(" ", "_")
             log.error("update_%s version=%s why=%r", word, found.version, found.why)
             self.book.write(found)
+
+    def regain(self, lost: Callable[[], bool], reboot: Callable[[], object]) -> None:
+        """Back to the slot that was kept, where this one boots only because autoboot.txt is damaged (lost).
+
+        As an update that is tried, and once: what is remembered before it is none of the two outcomes that lead here.
+        Raises StorageError.
+        """
+        last, booted = self.book.read(), self.slots.booted
+        if last is None or not last.slot:
+            return
+        elsewhere = last.outcome == KEPT and last.slot != booted
+        refused = last.outcome == FELL_BACK and last.slot == booted
+        if not (elsewhere or refused) or not lost():
+            return
+        other = "b" if booted == "a" else "a"
+        version = self.slots.versions.get(other) or last.version
+        log.error("autoboot_lost booted=%s text='back to slot %s, version %s'", booted, other, version)
+        self.book.write(replace(last, version=version, outcome=INSTALLED, why="", boot=self.boot, slot=other))
+        self.rauc.try_other()
+        reboot()
 
     def begin(self) -> UpdateRecord:
         """The record of the trial that begins now. A disk that refuses it must not end the trial."""

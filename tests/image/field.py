@@ -73,6 +73,8 @@ class Field:
 
     def well(self) -> None:
         """Waits until both services run: what is sealed could be opened."""
+        # The console is read here and costs the device nothing; systemd's own words, colours between them.
+        self.machine.wait_line("Reached target .*porter\\.target", BOOT_S)
         both = "systemctl is-active porter-vision porter-forward && echo both"
         self.machine.wait(
             lambda: "ok" if "both" in self.ssh(both, good=False) else "",
@@ -91,6 +93,7 @@ class Field:
 
     def wait_status(self, text: str) -> None:
         """Until the device says so of its updates."""
+        self.machine.wait_line("(Finished|Failed to start) .*porter-commit", BOOT_S)
         self.machine.wait(
             lambda: "ok" if text in self.ssh("sudo porter update --status", good=False) else "",
             text,
@@ -126,6 +129,7 @@ class Field:
         said, _ = process.communicate(timeout=INSTALL_S)
         if process.returncode:
             raise AssertionError(f"porter update: {said[-400:]}")
+        self._count_again(said)
 
     def install_until(self, update: Variant, moment: str) -> str:
         """Begins an install and comes back as soon as a line of its progress begins so; that line."""
@@ -134,8 +138,14 @@ class Field:
         for line in process.stdout or ():
             said.append(line.strip())
             if line.strip().startswith(moment):
+                self._count_again("\n".join(said))
                 return line.strip()
         raise AssertionError(f"it never said {moment!r}: {' | '.join(said)[-400:]}")
+
+    def _count_again(self, said: str) -> None:
+        """It works all the same, and should not be needed: somebody who reads the output wants to know."""
+        if again := said.count("Installing failed"):
+            self.say(f"porter update tried {again} times more to open its bundle")
 
     def close(self) -> None:
         """Ends all of it."""

@@ -11,13 +11,14 @@ import pytest
 from msgspec.structs import replace
 
 from device import config
+from device.adapters.slots_rauc import choice_lost
 from device.adapters.units_systemd import SystemdUnits
 from device.commands.commit import Health, new_names, trial, undecidable
 from device.config_upgrade import upgrade_file
 from device.control import SOCKET_NAME, Done
 from device.errors import StorageError
 from device.update_record import UpdateBook, UpdateRecord
-from tests.rauc import LAST, Device, ScriptedRauc, record_of
+from tests.rauc import BOOT, LAST, Device, ScriptedRauc, record_of
 from tests.scripted_service import STATUS, service
 from tests.unit.test_config_migrations import RENAMED
 
@@ -235,6 +236,84 @@ def test_a_trial_whose_rauc_says_nothing_goes_back_and_no_other_boot_does(book: 
     with pytest.raises(StorageError, match="no answer"):
         undecidable(book, silent, lambda: reboots.append("reboot"))
     assert reboots == ["reboot"]
+
+
+@pytest.mark.parametrize(
+    ("record", "booted", "back_to"),
+    [
+        (replace(LAST, outcome="kept"), "a", ("b", "0.2.0")),
+        (replace(LAST, outcome="fell back", slot="a", failed="0.2.0: no frames"), "a", ("b", "0.2.0")),
+        (replace(LAST, outcome="fell back", slot="b"), "b", ("a", "0.1.0")),
+    ],
+    ids=["the kept one is the other", "this one was refused", "this one was refused, and is the second"],
+)
+def test_a_slot_that_boots_for_want_of_an_autoboot_txt_is_left_by_a_trial_and_once(
+    book: UpdateBook, record: UpdateRecord, booted: str, back_to: tuple[str, str]
+) -> None:
+    book.write(record)
+    rauc = ScriptedRauc(booted=booted, primary=booted)
+    device = Device(book, rauc)
+    device.decision.regain(lambda: True, lambda: device.done.append("reboot"))
+    assert rauc.asked[-1] == ("status", "mark-active", "other")
+    assert device.done == ["reboot"]
+    found = record_of(book)
+    assert (found.outcome, (found.slot, found.version), found.boot) == ("installed", back_to, BOOT)
+    assert found.failed == record.failed
+    # A card that loses the file again and again must not mean a device that starts again and again.
+    later = with_fields(device.decision, boot="b0070003")
+    later.settle()
+    assert record_of(book).outcome == "not tried"
+    later.regain(lambda: True, lambda: device.done.append("reboot"))
+    assert device.done == ["reboot"]
+
+
+@pytest.mark.parametrize(
+    ("record", "booted", "lost"),
+    [
+        (replace(LAST, outcome="kept"), "a", False),
+        (replace(LAST, outcome="kept"), "b", True),
+        (replace(LAST, outcome="kept", slot=""), "a", True),
+        (replace(LAST, outcome="fell back"), "a", True),
+        (replace(LAST, outcome="interrupted"), "a", True),
+        (None, "a", True),
+    ],
+    ids=["somebody chose this one", "it is the kept one", "no slot", "the other was refused", "half", "new"],
+)
+def test_no_other_boot_is_left(
+    book: UpdateBook, record: UpdateRecord | None, booted: str, *, lost: bool
+) -> None:
+    if record is not None:
+        book.write(record)
+    device = Device(book, ScriptedRauc(booted=booted, primary=booted))
+    device.decision.regain(lambda: lost, lambda: device.done.append("reboot"))
+    assert device.done == []
+    assert book.read() == record
+
+
+def test_a_disk_or_a_rauc_that_refuses_leaves_the_device_where_it_is(book: UpdateBook) -> None:
+    kept = replace(LAST, outcome="kept")
+    book.write(kept)
+    rauc = ScriptedRauc(booted="a", primary="a")
+    device = Device(book, rauc)
+    rauc.broken = "read-only"
+    with pytest.raises(StorageError, match="read-only"):
+        device.decision.regain(lambda: True, lambda: device.done.append("reboot"))
+    assert device.done == []
+
+
+@pytest.mark.parametrize(
+    ("script", "lost"),
+    [("echo 3", False), ("true", True), ("exit 1", False), (None, False)],
+    ids=["named", "damaged", "failing", "not there"],
+)
+def test_a_choice_is_lost_only_where_the_backend_says_that_none_is_named(
+    tmp_path: Path, script: str | None, *, lost: bool
+) -> None:
+    backend = tmp_path / "backend"
+    if script is not None:
+        backend.write_text(f"#!/bin/sh\n[ $1 = named ] || exit 2\n{script}\n")
+        backend.chmod(0o755)
+    assert choice_lost(str(backend)) is lost
 
 
 def test_a_slot_that_somebody_chose_by_hand_is_tried_like_an_update(book: UpdateBook) -> None:
