@@ -137,6 +137,13 @@ def test_a_torn_file_is_mended_by_the_old_slot_as_well_or_no_update_would_ever_b
         assert (card.boots(), card.boots(tryboot=True)) == (2, 3), length
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b" \n", b"\t\r\n"])
+def test_a_choice_that_somebody_made_in_an_editor_is_no_damage(card: Card, end: bytes) -> None:
+    card.ask(3, "set-state", "3", "good")
+    card.autoboot.write_bytes(card.autoboot.read_bytes().replace(b"\n", end))
+    assert (card.boots(), card.ask(2, "get-primary"), card.ask(2, "named")) == (3, "3", "3")
+
+
 def test_a_missing_file_is_written_anew(card: Card) -> None:
     card.autoboot.unlink()
     assert card.ask(2, "get-primary") == "2"
