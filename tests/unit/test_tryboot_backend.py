@@ -144,6 +144,12 @@ def test_a_choice_that_somebody_made_in_an_editor_is_no_damage(card: Card, end: 
     assert (card.boots(), card.ask(2, "get-primary"), card.ask(2, "named")) == (3, "3", "3")
 
 
+def test_a_partition_that_is_not_mounted_is_not_a_file_that_is_damaged(tmp_path: Path) -> None:
+    env = {"PATH": "/usr/bin:/bin", "AUTOBOOT": str(tmp_path / "autoboot.txt")}
+    done = subprocess.run([BACKEND, "named"], env=env, capture_output=True, check=False)
+    assert (done.returncode != 0, done.stdout) == (True, b"")
+
+
 def test_a_missing_file_is_written_anew(card: Card) -> None:
     card.autoboot.unlink()
     assert card.ask(2, "get-primary") == "2"
