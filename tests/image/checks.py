@@ -281,6 +281,10 @@ def rauc_knows_the_slot_that_runs_and_only_porter_decides_about_updates(rig: Rig
     assert rig.ssh("systemctl is-enabled rauc-mark-good", good=False).strip() == "masked"
     # By the boot partition alone: a root= on the command line would be the same in both slots.
     assert "root=" not in rig.ssh("cat /proc/cmdline")
+    # What porter commit asks before it takes autoboot.txt for damaged.
+    assert rig.ssh("sudo /usr/lib/porter/tryboot-backend named").strip() == "2"
+    # Loaded at boot: else udev looks at its devices just while RAUC connects one for a bundle from a URL.
+    assert rig.ssh("cat /sys/module/nbd/parameters/nbds_max").strip() == "2"
     found = json.loads(rig.ssh("sudo porter update --status --json"))
     assert (found["booted"], found["primary"], found["trial"], found["last"]) == ("a", "a", False, None)
     decided = rig.ssh("systemctl is-active porter-commit", good=False).strip()
