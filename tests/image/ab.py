@@ -17,6 +17,8 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ from tests.debian_root import cache, main, need
 from tests.image.__main__ import PROGRAMS, built
 from tests.image.ab_cases import (
     LANES,
+    POOL,
     cuts,
     enrolled,
     first_boots_that_lose_their_power,
@@ -34,33 +37,40 @@ from tests.image.owner import FACES, NOBODY
 from tests.image.variants import Updates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from tests.image.variants import Variant
 
 
-class Lane(threading.Thread):
-    """One device and its cases, one after the other; a case that fails leaves the next one a device that is on."""
+Case = Callable[[Field], str]
 
-    def __init__(self, name: str, image: Path, bundles: Callable[[Variant], Path], only: str) -> None:
+
+class Lane(threading.Thread):
+    """One device and its cases, one after the other, then what is left in the pool of all lanes.
+
+    A case that fails leaves the next one a device that is on.
+    """
+
+    def __init__(
+        self, name: str, image: Path, bundles: Callable[[Variant], Path], cases: list[Case], pool: deque[Case]
+    ) -> None:
         super().__init__(name=name)
-        self._image, self._bundles = image, bundles
-        self._cases = [case for case in LANES[name] if re.search(only, case.__name__)]
+        self._image, self._bundles, self._own, self._pool = image, bundles, cases, pool
         self.passed, self.failures = 0, list[str]()
         self.kept: Path | None = None
 
     def run(self) -> None:
         """All of it."""
-        if not self._cases:
-            return
         # Two emulators have a core each; a third one would make the enrolment too slow.
-        if not {somebody_enrols, first_boots_that_lose_their_power} & set(self._cases):
+        if not self._own:
             enrolled.wait(1800)
+        if not self._own and not self._pool:
+            return
         folder = Path(tempfile.mkdtemp(prefix=f"porter-ab-{self.name}-"))
-        view = FACES if somebody_enrols in self._cases else NOBODY
+        view = FACES if somebody_enrols in self._own else NOBODY
         field = Field(self.name, self._image, self._bundles, folder, view)
         try:
-            for case in self._cases:
+            for case in self._cases():
                 self._try(case, field)
         except Exception as error:  # noqa: BLE001  the other lane is still worth running
             self.failures.append(f"{self.name}: {error!r}")
@@ -71,7 +81,15 @@ class Lane(threading.Thread):
         else:
             shutil.rmtree(folder)
 
-    def _try(self, case: Callable[[Field], str], field: Field) -> None:
+    def _cases(self) -> Iterator[Case]:
+        yield from self._own
+        while True:
+            try:
+                yield self._pool.popleft()
+            except IndexError:
+                return
+
+    def _try(self, case: Case, field: Field) -> None:
         name, began = case.__name__.replace("_", " "), time.monotonic()
         try:
             if not field.machine.on() and case is not first_boots_that_lose_their_power:
@@ -102,7 +120,11 @@ def suite() -> int:
     bundles = Updates(image, chosen.keys or out / "keys", out / "bundles")
     print(f"AB {image.name}: made in {time.monotonic() - began:.0f} s", flush=True)
     began = time.monotonic()
-    lanes = [Lane(name, image, bundles, chosen.only) for name in LANES]
+    pool = deque(case for case in POOL if re.search(chosen.only, case.__name__))
+    lanes = []
+    for name, cases in LANES.items():
+        own = [case for case in cases if re.search(chosen.only, case.__name__)]
+        lanes.append(Lane(name, image, bundles, own, pool))
     if chosen.only:
         enrolled.set()
     for lane in lanes:

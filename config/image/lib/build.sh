@@ -313,6 +313,11 @@ enable_units() {
         apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
         systemd-networkd-wait-online.service ssh.socket wpa_supplicant.service systemd-firstboot.service \
         rauc-mark-good.service swap.target 2>> "$work/enable.log"
+    # What has no use here, and would take part of each boot: foreign programs, debugging, /var made anew each time.
+    systemctl --root="$root" --quiet mask systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
+        sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount \
+        dev-hugepages.mount dev-mqueue.mount systemd-journal-catalog-update.service systemd-update-done.service \
+        systemd-network-generator.service 2>> "$work/enable.log"
 }
 
 # Smaller, and the same twice: what only a package manager needs, caches, logs, and times of making.
@@ -320,6 +325,8 @@ slim() {
     rm -rf "$root"/var/cache/* "$root"/var/log/* "$root"/var/lib/apt/lists/* "$root"/usr/share/locale/* \
         "$root"/usr/share/info/* "$root"/usr/share/lintian "$root"/usr/share/bug "$root"/boot/firmware \
         "$root"/var/lib/dpkg/*-old "$root"/etc/*- "$root"/vmlinuz* "$root"/initrd.img*
+    # 17 MB for WebGPU, which Porter never asks for.
+    rm -f "$root"/opt/porter/.venv/lib/python3.13/site-packages/ai_edge_litert/libLiteRtWebGpuAccelerator.so
     # Debian's packages compile their modules; Porter's and the wheels' are compiled here, since the root is read-only.
     # What is compiled has its source's time in it, so no source may have the time of its making, which squashfs takes.
     find "$root/opt" "$root/usr/lib/python3" "$root/usr/lib/python3.13" -name '*.py' -newermt "@$SOURCE_DATE_EPOCH" \
@@ -336,7 +343,10 @@ boot_files() {
     [ -n "$kernel" ] || failed "no kernel in the root"
     cp "$kernel" "$boot/vmlinuz"
     cp "$root/boot/initrd.img-${kernel##*/vmlinuz-}" "$boot/initrd.img"
-    cp "$root"/usr/lib/raspi-firmware/*.elf "$root"/usr/lib/raspi-firmware/*.dat "$root"/usr/lib/raspi-firmware/*.bin "$boot/" 2>/dev/null || true
+    # A Raspberry Pi 4 loads this one unless gpu_mem=16, start_x or start_debug asks for another, a Pi 5 none.
+    # https://www.raspberrypi.com/documentation/computers/config_txt.html (boot options)
+    [ "$board" != rpi4 ] || cp "$root"/usr/lib/raspi-firmware/{start4.elf,fixup4.dat} "$boot/" ||
+        failed "no firmware of a Raspberry Pi 4 in the root" "the package raspi-firmware is missing"
     find "$root"/usr/lib/linux-image-*/ -name 'bcm27*.dtb' -exec cp -t "$boot" {} + 2>/dev/null || true
     local overlays
     overlays=$(find "$root"/usr/lib/linux-image-*/ -type d -name overlays | head -n 1)
@@ -384,8 +394,11 @@ card_image() {
     cp "$IMAGE/boot/README.txt" "$work/p1/porter/"
     [ ${#settings[@]} = 0 ] || settings_main --into "$work/p1/porter" "${settings[@]}"
     fat "$work/p1" "$work/autoboot.vfat" 64 PORTER
-    fat "$work/boot" "$work/boot.vfat" "$BOOT_MB" BOOT
+    # No larger than it has to be, since all of it is part of each update; FAT32 wants 65,525 clusters, 32 MB of them.
     local size
+    size=$(($(du -sm --apparent-size "$work/boot" | cut -f1) * 17 / 16 + 4))
+    [ "$size" -le "$BOOT_MB" ] || failed "kernel and initramfs take $size MB, a slot has $BOOT_MB"
+    fat "$work/boot" "$work/boot.vfat" "$((size < 40 ? 40 : size))" BOOT
     size=$(stat -c %s "$work/root.squashfs")
     [ "$size" -le $((ROOT_MB * 1048576)) ] || failed "the root takes $((size / 1048576)) MB, a slot has $ROOT_MB"
     local fat=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7 arm=B921B045-1DF0-41C3-AF44-4C6F280D3FAE
