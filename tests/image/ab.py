@@ -61,11 +61,11 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """All of it."""
-        # Two emulators have a core each; a third one would make the enrolment too slow.
-        if not self._own:
-            enrolled.wait(1800)
         if not self._own and not self._pool:
             return
+        # Two emulators have a core each; a third one would make the enrolment too slow.
+        if not {somebody_enrols, first_boots_that_lose_their_power} & set(self._own):
+            enrolled.wait(1800)
         folder = Path(tempfile.mkdtemp(prefix=f"porter-ab-{self.name}-"))
         view = FACES if somebody_enrols in self._own else NOBODY
         field = Field(self.name, self._image, self._bundles, folder, view)
@@ -124,7 +124,7 @@ def suite() -> int:
     lanes = []
     for name, cases in LANES.items():
         own = [case for case in cases if re.search(chosen.only, case.__name__)]
-        lanes.append(Lane(name, image, bundles, own, pool))
+        lanes.append(Lane(name, image, bundles, own, deque() if name == "waiting" else pool))
     if chosen.only:
         enrolled.set()
     for lane in lanes:
