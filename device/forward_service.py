@@ -146,10 +146,10 @@ class ForwardService:
             SharedRecord(Path(config.device.run_dir) / PUBLIC / SCREEN, ScreenState, public=True)
         )
         self._last_update = SharedRecord(last_update, UpdateRecord)
-        # Before the first connection, or the alert of the boot before would end there and begin again.
-        watch_update(self._last_update.read(), self._troubles)
         self._own_ends: dict[str, int | None] = {}
         self._own_read_ns = 0
+        # Before the first connection, or the alerts of the run before would end there and begin again.
+        self._look_after(clock.now())
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -191,6 +191,9 @@ class ForwardService:
             self._troubles.standing(),
             now,
         )
+        self._look_after(now)
+
+    def _look_after(self, now: Stamp) -> None:
         self._watch_certificates(now)
         watch_update(self._last_update.read(), self._troubles)
         aside = self._outbox.set_aside

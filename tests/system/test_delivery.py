@@ -252,10 +252,16 @@ def test_an_outbox_in_ruins_is_set_aside_with_an_alert_until_somebody_takes_it_a
     (shared_folder(tmp_path) / "outbox.sqlite").write_bytes(b"ruins" * 1000)
     with Subscriber(broker.port) as subscriber, Site(tmp_path, broker.port) as site:
         wait_for(lambda: any(m.payload for m in subscriber.on("alert/outbox_corrupt")), 10, "the alert")
+        heard = len(subscriber.on("alert/outbox_corrupt"))
+        site.forwarder.end()
+        site.forwarder.start()
+        wait_for(lambda: len(subscriber.on("alert/outbox_corrupt")) > heard, 10, "the alert once more")
         site.commit(1)
         subscriber.wait("cam0/match")
         (aside,) = tmp_path.glob("shared/outbox.sqlite.corrupt-*")
         assert aside.read_bytes() == b"ruins" * 1000
+        # Not ended and begun again by the restart, which would ring.
+        assert all(message.payload for message in subscriber.on("alert/outbox_corrupt"))
         aside.rename(tmp_path / "evidence")
         wait_for(lambda: not subscriber.on("alert/outbox_corrupt")[-1].payload, 10, "the alert's end")
 
