@@ -2,7 +2,7 @@
 """Updates of a whole image in QEMU: `make image-ab`. Good ones are kept, bad ones go back by themselves, and the power
 fails at every kind of moment.
 
-Three devices are played at once, each with a card, a broker and a web server that has its updates; what is tried on
+Three devices are played, each with a card, a broker and a web server that has its updates; what is tried on
 which is in `ab_cases`. The updates are made of the image under test (`variants`). A power cut is kill -9 of the
 machine: what the guest had written is there, and the tryboot flag is gone. Every moment that is tried is printed and
 counted.
@@ -46,7 +46,7 @@ Case = Callable[[Field], str]
 
 
 class Lane(threading.Thread):
-    """One device and its cases, one after the other, then what is left in the pool of all lanes.
+    """One device and its cases, one after the other, then what is left in the pool that lanes share.
 
     A case that fails leaves the next one a device that is on.
     """

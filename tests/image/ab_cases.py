@@ -249,9 +249,8 @@ def an_update_with_a_new_name_for_an_option_is_kept_and_writes_it_then(field: Fi
     again = lambda: str(field.owner.heard("/match")[heard:] or "")  # noqa: E731  a wait asks a function
     field.machine.wait(again, "a match", field.machine.uptime_s() + BOOT_S)
     # Nobody is there any more: faces would take half of a core from all the cases to come.
-    field.ssh(
-        f"sudo cp {NOBODY.path} {FRAMES}/ && sudo rm {FRAMES}/*.jpg && sync"
-    )  # the next case cuts the power
+    # sync: the next case cuts the power.
+    field.ssh(f"sudo cp {NOBODY.path} {FRAMES}/ && sudo rm {FRAMES}/*.jpg && sync")
     return f"slot b: {field.last()}; matched again"
 
 

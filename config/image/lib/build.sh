@@ -313,7 +313,7 @@ enable_units() {
         apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
         systemd-networkd-wait-online.service ssh.socket wpa_supplicant.service systemd-firstboot.service \
         rauc-mark-good.service swap.target 2>> "$work/enable.log"
-    # What has no use here, and would take part of each boot: foreign programs, debugging, /var made anew each time.
+    # What has no use here and would take part of each boot: foreign programs, debugging, what a new /var sets off.
     systemctl --root="$root" --quiet mask systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
         sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount \
         dev-hugepages.mount dev-mqueue.mount systemd-journal-catalog-update.service systemd-update-done.service \
